@@ -1,0 +1,42 @@
+"""tapeflow: tape-based reverse-mode automatic differentiation, compiled by Numba.
+
+>>> import tapeflow as tpf
+>>> tpf.grad(lambda x: x * x)(3.0)
+6.0
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
+from tapeflow.settings import config
+from tapeflow.errors import GateError, StructureError, TapeError, TracingError
+from tapeflow.functions import FUNCTIONS as _FUNCTIONS
+from tapeflow.gates import gate
+from tapeflow.tape import Tape
+from tapeflow.vmap import vmap
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Function",
+    "GateError",
+    "Gradient",
+    "StructureError",
+    "Tape",
+    "TapeError",
+    "TracingError",
+    "config",
+    "function",
+    "gate",
+    "grad",
+    "record",
+    "value_and_grad",
+    "vmap",
+    *_FUNCTIONS,
+]
+
+globals().update(_FUNCTIONS)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

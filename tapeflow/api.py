@@ -1,0 +1,279 @@
+"""The transforms: record, function, grad, value_and_grad."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optree
+
+from tapeflow.errors import StructureError, TracingError
+from tapeflow.evaluate import Evaluation, sample_program
+from tapeflow.recorded import Recorded, flatten_args, shape_of, traced_leaf
+from tapeflow.structure import Floats, Structure, flatten
+from tapeflow.tape import Tape
+from tapeflow.tracer import traced
+from tapeflow.transforms import inline, pullback
+
+if TYPE_CHECKING:
+    from tapeflow.sample import SampleProgram
+
+Tape.evaluator = Evaluation()
+
+
+def record(function: Callable[..., Any], *example_args: Any) -> Tape:
+    """Run ``function`` once on traced values and return what it computed as a `Tape`.
+
+    example_args: Python numbers, NumPy arrays, or lists, tuples and dicts of them. The tape is for
+    arguments of the same structure and shapes; the numbers themselves do not matter. Integers are
+    taken as real numbers.
+
+    Raises TracingError where the function would bake a value in (``float(x)``, ``if x > 0``) and
+    StructureError for arguments or results that are not numbers.
+
+    >>> tape = tpf.record(lambda x, y: x * np.exp(y), 1.0, 1.0)
+    >>> tape
+    <tapeflow.Tape <lambda>: 2 inputs, 2 instructions, 1 outputs>
+    >>> tape(2.0, 0.0)
+    2.0
+    """
+    leaves, treedef, is_traced = flatten_args(example_args)
+    if is_traced:
+        raise TracingError("cannot record inside a recording: call the function itself")
+    tape, captures = Recorded(_plain(function)).trace(leaves, treedef)
+    if captures:
+        raise TracingError(
+            f"{tape.name} uses a traced value of an enclosing function: pass it as an argument"
+        )
+    return tape
+
+
+class Function:
+    """What ``tpf.function`` makes: records on the first call, and replays after it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.recorded = Recorded(_plain(function))
+        functools.update_wrapper(self, self.recorded.function)
+
+    def __call__(self, *args: Any) -> Any:
+        leaves, treedef, is_traced = flatten_args(args)
+        if is_traced:
+            return self.recorded.function(*args)
+        tape = self.recorded.tape(leaves, treedef)
+        if len(leaves) != len(tape.input_structure.leaves):
+            # It closes over values of a recording in progress, and becomes part of that.
+            return self.recorded.function(*args)
+        structure = tape.output_structure
+        return structure.unflatten(structure.split(sample_program(tape, None).results(leaves)))
+
+    def tape(self, *args: Any) -> Tape:
+        """The tape that a call with these arguments replays."""
+        leaves, treedef, _ = flatten_args(args)
+        return self.recorded.tape(leaves, treedef)
+
+    def __repr__(self) -> str:
+        return f"<tapeflow.function {self.recorded.name}>"
+
+
+def function(function: Callable[..., Any]) -> Function:
+    """Record a function when it is first called, and replay the tape from then on.
+
+    There is one tape for each structure and shapes of arguments. A variable that the function
+    closes over, or a global it names, may be bound anew: it is then recorded again. What is
+    changed in place is not seen; pass it as an argument.
+
+    >>> @tpf.function
+    ... def f(x):
+    ...     return np.sin(x) * x
+    >>> f(0.5), f(0.5) == f(0.5)
+    (0.2397127693021015, True)
+    """
+    return Function(function)
+
+
+def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> "Gradient":
+    """The gradient of a function that returns one number.
+
+    argnums: which argument or arguments to differentiate in. The gradient has the structure,
+    shapes and dtypes of the argument; with several argnums it is a tuple. The function is
+    recorded on the first call and replayed after, as by `function`.
+
+    Raises StructureError if the result is not one number or an argnum is out of range, and
+    TypeError for an integer in an argument to differentiate in.
+
+    >>> tpf.grad(lambda x: x * x)(3.0)
+    6.0
+    >>> tpf.grad(lambda w, x: np.sum(w * x), argnums=1)(np.ones(2), {"a": 1.0}["a"])
+    2.0
+    """
+    return Gradient(function, argnums, with_value=False)
+
+
+def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> "Gradient":
+    """The value and the gradient of a function that returns one number, as `grad` gives it.
+
+    >>> tpf.value_and_grad(lambda x: x * x)(3.0)
+    (9.0, 6.0)
+    """
+    return Gradient(function, argnums, with_value=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One argument to differentiate in: its leaves, their slots, and its structure alone."""
+
+    leaves: slice
+    slots: slice
+    structure: Structure
+
+    def gradient(self, flat: Floats, leaves: Sequence[Any]) -> Any:
+        """The argument's gradient from those of all inputs, in the dtypes of its leaves."""
+        own = flat[self.slots]
+        pieces = self.structure.split(own)
+        for k, leaf in enumerate(leaves[self.leaves]):
+            kind = type(leaf)
+            if kind is float:
+                continue
+            if kind is np.ndarray:
+                if leaf.dtype != np.float64:
+                    pieces[k] = pieces[k].astype(leaf.dtype)
+            else:
+                pieces[k] = kind(pieces[k])
+        return self.structure.unflatten(pieces)
+
+
+class Gradient:
+    """What ``tpf.grad`` and ``tpf.value_and_grad`` make."""
+
+    def __init__(
+        self, function: Callable[..., Any], argnums: int | Sequence[int], with_value: bool
+    ) -> None:
+        self.recorded = Recorded(_plain(function))
+        self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        self.single = isinstance(argnums, int)
+        self.with_value = with_value
+        self.__name__ = f"gradient of {self.recorded.name}"
+        self._entries: dict[Any, tuple[Tape, "SampleProgram", list[Part]]] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        leaves, treedef = flatten(args)
+        key = (treedef, *map(shape_of, leaves))
+        entry = self._entries.get(key)
+        if entry is None or not self.recorded.is_current() or not _all_real(leaves):
+            leaves, treedef, is_traced = flatten_args(args)
+            if is_traced:
+                return self._inline(leaves, treedef)
+            entry = self._entry(leaves, treedef)
+            if entry is None:
+                return self._inline(leaves, treedef)
+            self._entries[key] = entry
+        tape, program, parts = entry
+        results = program.results(leaves)
+        gradients = tuple(part.gradient(results[1:], leaves) for part in parts)
+        gradient = gradients[0] if self.single else gradients
+        if not self.with_value:
+            return gradient
+        structure = tape.output_structure
+        return structure.unflatten(structure.split(results)), gradient
+
+    def _entry(
+        self, leaves: list[Any], treedef: optree.PyTreeSpec
+    ) -> "tuple[Tape, SampleProgram, list[Part]] | None":
+        """The tape for these arguments with its program; None if it closes over traced values."""
+        tape = self.recorded.tape(leaves, treedef)
+        if len(tape.input_structure.leaves) != len(leaves):
+            return None
+        self.check_scalar(tape)
+        parts = self.parts(tape.input_structure)
+        self.check_real(leaves, parts)
+        first = min(part.slots.start for part in parts)
+        last = max(part.slots.stop for part in parts)
+        return tape, sample_program(tape, slice(first, last)), parts
+
+    def check_scalar(self, tape: Tape) -> None:
+        if len(tape.outputs) != 1:
+            raise StructureError(
+                f"{self.recorded.name} returns {len(tape.outputs)} numbers, "
+                "and a gradient is of one: sum them, or choose one"
+            )
+
+    def parts(self, structure: Structure) -> list[Part]:
+        """The arguments to differentiate in; StructureError for one that is not there."""
+        children = structure.treedef.children()
+        firsts = np.cumsum([0, *(child.num_leaves for child in children)]).tolist()
+        bounds = [first for first, _ in structure.bounds] + [structure.size]
+        parts = []
+        for argnum in self.argnums:
+            if not -len(children) <= argnum < len(children):
+                raise StructureError(
+                    f"argnums={argnum} is out of range: {self.recorded.name} "
+                    f"was called with {len(children)} arguments"
+                )
+            argument = argnum % len(children)
+            own = slice(firsts[argument], firsts[argument + 1])
+            parts.append(
+                Part(
+                    own,
+                    slice(bounds[own.start], bounds[own.stop]),
+                    Structure(children[argument], structure.leaves[own]),
+                )
+            )
+        return parts
+
+    def check_real(self, leaves: Sequence[Any], parts: Sequence[Part]) -> None:
+        """TypeError for an integer in an argument to differentiate in."""
+        for part in parts:
+            for leaf in leaves[part.leaves]:
+                if not np.issubdtype(getattr(leaf, "dtype", type(leaf)), np.floating):
+                    what = getattr(leaf, "dtype", type(leaf).__name__)
+                    instead = "x.astype(float)" if isinstance(leaf, np.ndarray) else "3.0, not 3"
+                    raise TypeError(
+                        f"cannot differentiate {self.recorded.name} in an integer ({what}): "
+                        f"pass a real number, as in {instead}"
+                    )
+
+    def _inline(self, leaves: list[Any], treedef: optree.PyTreeSpec) -> Any:
+        """The gradient as instructions of the recording in progress."""
+        tape, captures = self.recorded.trace(leaves, treedef)
+        self.check_scalar(tape)
+        structure = Structure(treedef, tuple(map(traced_leaf, leaves)))
+        inputs = [value for leaf in leaves for value in _elements(leaf)]
+        results = inline(pullback(tape), [*inputs, *captures, 1.0])
+        gradients = tuple(
+            part.structure.unflatten(
+                traced(leaf, results[1 + part.slots.start + first : 1 + part.slots.start + last])
+                for leaf, (first, last) in zip(
+                    part.structure.leaves, part.structure.bounds, strict=True
+                )
+            )
+            for part in self.parts(structure)
+        )
+        gradient = gradients[0] if self.single else gradients
+        if not self.with_value:
+            return gradient
+        output = tape.output_structure
+        value = output.unflatten([traced(leaf, results[:1]) for leaf in output.leaves])
+        return value, gradient
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+
+def _elements(leaf: Any) -> list[Any]:
+    return leaf.ravel().tolist() if isinstance(leaf, np.ndarray) else [leaf]
+
+
+def _all_real(leaves: Sequence[Any]) -> bool:
+    """Whether all leaves are floats or arrays of them: what replays without another look."""
+    return all(
+        type(leaf) is float or (type(leaf) is np.ndarray and leaf.dtype.kind == "f")
+        for leaf in leaves
+    )
+
+
+def _plain(function: Any) -> Any:
+    """The Python function in a ``tpf.function``: recording goes through to it."""
+    return function.recorded.function if isinstance(function, Function) else function
+
+

@@ -1,0 +1,135 @@
+"""The sweeps one instruction at a time, to find the first NaN (``tpf.config(debug_nans=True)``)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tapeflow import interpreter as vm
+from tapeflow.program import Code, Ints, Program
+from tapeflow.structure import Floats
+
+
+def run_sample(program: Program, workspace: Any, job: Ints) -> None:
+    """Do what the interpreter's run_sample does; FloatingPointError at the first NaN."""
+    tape = program.tape
+    values = workspace.values.reshape(-1, 1)
+    cotangents = workspace.cotangents.reshape(-1, 1)
+    checker = _Checker(program, values, cotangents, values, shared=True, first_lane=None)
+    if job[vm.SAMPLE_N_FORWARD]:
+        _check_inputs(program, values, np.arange(tape.n_inputs), None)
+        checker.forward(program.shared_forward)
+    workspace.outputs[:] = workspace.values[tape.outputs]
+    if job[vm.SAMPLE_COTANGENTS]:
+        cotangents[:] = -0.0
+        np.add.at(cotangents[:, 0], tape.outputs, workspace.seeds)
+        checker.reverse(program.shared_reverse)
+        workspace.gradients[:] = cotangents[: tape.n_inputs, 0] + 0.0
+
+
+def check_block(
+    program: Program, job: Ints, values: Floats, cotangents: Floats, block: int, shared: Floats
+) -> None:
+    """Sweep one block of a batch, both ways; FloatingPointError at the first NaN."""
+    width = int(job[vm.BATCH_WIDTH])
+    first = block * width
+    n = min(width, int(job[vm.BATCH_LANES]) - first)
+    lanes = -(-n // vm.GROUP) * vm.GROUP
+    vm.load_lanes(job, values.ctypes.data, first, n, lanes)
+    value_rows = values[: program.n_value_rows * lanes].reshape(-1, lanes)
+    cotangent_rows = cotangents[: program.n_cotangent_rows * lanes].reshape(-1, lanes)
+    _check_inputs(program, value_rows, program.value_rows[: program.tape.n_inputs], first, n)
+    checker = _Checker(
+        program, value_rows, cotangent_rows, shared.reshape(-1, 1), shared=False, first_lane=first
+    )
+    checker.n = n
+    checker.forward(program.lane_forward)
+    cotangent_rows[:] = -0.0
+    vm.seed_lanes(job, cotangents.ctypes.data, first, n, lanes)
+    checker.reverse(program.lane_reverse)
+
+
+class _Checker:
+    """Steps through code over rows of lanes (or, for shared code, over single numbers)."""
+
+    def __init__(
+        self,
+        program: Program,
+        values: Floats,
+        cotangents: Floats,
+        shared_values: Floats,
+        shared: bool,
+        first_lane: int | None,
+    ) -> None:
+        self.program = program
+        self.values, self.cotangents, self.shared_values = values, cotangents, shared_values
+        self.shared = shared
+        self.first_lane = first_lane
+        self.n = values.shape[1]
+
+    def forward(self, code: Code) -> None:
+        for i in self._steps(code):
+            slot = int(self.program.tape.slots[i])
+            row = slot if self.shared else self.program.value_rows[slot]
+            self._check(self.values[row], i, "forward")
+
+    def reverse(self, code: Code) -> None:
+        for i in self._steps(code):
+            for slot in self.program.tape.operands_of(i).tolist():
+                row = slot if self.shared else self.program.cotangent_rows[slot]
+                if self.program.active[slot]:
+                    self._check(self.cotangents[row], i, "reverse")
+
+    def _steps(self, code: Code) -> Iterator[int]:
+        """Run one instruction after the other, and say which it was."""
+        place = 0
+        for i in code.instructions.tolist():
+            vm.execute(
+                code.address + 4 * place,
+                1,
+                self.values.ctypes.data,
+                self.cotangents.ctypes.data,
+                self.shared_values.ctypes.data,
+                self.values.shape[1],
+            )
+            yield i
+            place += int(code.stream[place])
+
+    def _check(self, row: npt.NDArray[np.float64], instruction: int, sweep: str) -> None:
+        bad = np.isnan(row[: self.n])
+        if not bad.any():
+            return
+        lane = int(bad.argmax())
+        tape = self.program.tape
+        operands = [
+            f"{tape.slot_name(slot)} = {self._value(slot, lane)!r}"
+            for slot in tape.operands_of(instruction).tolist()
+        ]
+        raise FloatingPointError(
+            f"NaN in the {sweep} sweep of {tape.name} at gate {tape.op(instruction).name} "
+            f"({tape.source(instruction)}){_sample(self.first_lane, lane)}: "
+            f"{', '.join(operands)}"
+        )
+
+    def _value(self, slot: int, lane: int) -> float:
+        if self.shared or not self.program.lane[slot]:
+            return float(self.shared_values[slot, 0])
+        return float(self.values[self.program.value_rows[slot], lane])
+
+
+def _check_inputs(
+    program: Program, values: Floats, rows: Ints, first_lane: int | None, n: int = 1
+) -> None:
+    for slot, row in enumerate(rows.tolist()):
+        bad = np.isnan(values[row, :n]) if row >= 0 else np.zeros(1, np.bool_)
+        if bad.any():
+            name = program.tape.input_names[slot]
+            raise FloatingPointError(
+                f"NaN in the input {name} of {program.tape.name}"
+                f"{_sample(first_lane, int(bad.argmax()))}"
+            )
+
+
+def _sample(first_lane: int | None, lane: int) -> str:
+    return "" if first_lane is None else f", sample {first_lane + lane}"

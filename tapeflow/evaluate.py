@@ -1,0 +1,137 @@
+"""What a tape's methods do: one sample at a time, and the lecture's forward and backward."""
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tapeflow.errors import StructureError
+from tapeflow.structure import Leaf, flatten, is_number, leaf_of
+from tapeflow.table import Table, table
+from tapeflow.tape import Tape
+
+if TYPE_CHECKING:
+    from tapeflow.sample import SampleProgram, Workspace
+
+def sample_program(tape: Tape, wanted: slice | None) -> "SampleProgram":
+    """The tape's program for one sample, with the gradients of some inputs (None: no reverse)."""
+    key = ("sample", None if wanted is None else (wanted.start, wanted.stop))
+    program = tape.prepared.get(key)
+    if program is None:
+        from tapeflow.sample import SampleProgram  # brings Numba, which takes a while
+
+        flags = np.zeros(tape.n_inputs, np.bool_)
+        flags[slice(0, 0) if wanted is None else wanted] = True
+        program = tape.prepared[key] = SampleProgram(tape, flags, wanted is not None)
+    return program  # type: ignore[no-any-return]
+
+
+def checked_leaves(tape: Tape, args: tuple[Any, ...]) -> list[Any]:
+    """The arguments' leaves; StructureError where they are not what the tape was recorded for."""
+    leaves, treedef = flatten(args)
+    structure = tape.input_structure
+    if treedef != structure.treedef:
+        raise StructureError(
+            f"{tape.name} was recorded for arguments of structure {_show(structure.treedef)}, "
+            f"not {_show(treedef)}: record it again for these"
+        )
+    for k, (leaf, expected) in enumerate(zip(leaves, structure.leaves, strict=True)):
+        if is_number(leaf) and expected.shape is None:
+            continue
+        found = leaf_of(leaf)
+        if found != expected:
+            first, _ = structure.bounds[k]
+            name = tape.input_names[first].split("[")[0] if expected.size else "an argument"
+            raise StructureError(
+                f"{tape.name} was recorded for {name} {_kind(expected)}, not {_kind(found)}: "
+                "record it again for these"
+            )
+    return leaves
+
+
+def _show(treedef: Any) -> str:
+    return str(treedef).removeprefix("PyTreeSpec(").removesuffix(")")
+
+
+def _kind(leaf: Leaf) -> str:
+    return "a number" if leaf.shape is None else f"an array of shape {leaf.shape}"
+
+
+class Evaluation:
+    """The methods of `Tape` (its ``evaluator``); forward and backward keep state by thread."""
+
+    def __init__(self) -> None:
+        self._kept = threading.local()
+
+    def call(self, tape: Tape, args: tuple[Any, ...]) -> Any:
+        results = sample_program(tape, None).results(checked_leaves(tape, args))
+        structure = tape.output_structure
+        return structure.unflatten(structure.split(results))
+
+    def value_and_grad(self, tape: Tape, args: tuple[Any, ...]) -> tuple[Any, Any]:
+        leaves = checked_leaves(tape, args)
+        if len(tape.outputs) != 1:
+            raise StructureError(
+                f"{tape.name} gives {len(tape.outputs)} numbers, and a gradient is of one: "
+                "use forward and backward with a seed"
+            )
+        results = sample_program(tape, slice(0, tape.n_inputs)).results(leaves)
+        structure = tape.output_structure
+        value = structure.unflatten(structure.split(results[:1]))
+        return value, _gradients(tape, results[1:])
+
+    def forward(self, tape: Tape, args: tuple[Any, ...]) -> Any:
+        leaves = checked_leaves(tape, args)
+        program = sample_program(tape, slice(0, tape.n_inputs))
+        workspace = program.new_workspace()
+        tape.input_structure.pack(leaves, workspace.inputs)
+        program.run_forward(workspace)
+        self._states()[tape] = workspace, False
+        structure = tape.output_structure
+        return structure.unflatten(structure.split(workspace.outputs.copy()))
+
+    def backward(self, tape: Tape, seed: Any) -> Any:
+        if tape not in self._states():
+            raise RuntimeError(f"call forward of {tape.name} before backward: it keeps the values")
+        workspace, _ = self._states()[tape]
+        self._write_seed(tape, seed, workspace)
+        sample_program(tape, slice(0, tape.n_inputs)).run_reverse(workspace)
+        self._states()[tape] = workspace, True
+        return _gradients(tape, workspace.gradients.copy())
+
+    def table(self, tape: Tape) -> Table:
+        workspace, swept = self._states().get(tape, (None, False))
+        result = table(
+            tape,
+            None if workspace is None else workspace.values,
+            workspace.cotangents if workspace is not None and swept else None,
+        )
+        print(result)
+        return result
+
+    def _states(self) -> Any:
+        """This thread's last forward of each tape: its workspace, and whether backward has run."""
+        if not hasattr(self._kept, "states"):
+            self._kept.states = weakref.WeakKeyDictionary()
+        return self._kept.states
+
+    def _write_seed(self, tape: Tape, seed: Any, workspace: "Workspace") -> None:
+        structure = tape.output_structure
+        if len(tape.outputs) == 1 and is_number(seed):
+            workspace.seeds[0] = seed
+            return
+        leaves, treedef = flatten(seed)
+        if treedef != structure.treedef or tuple(map(leaf_of, leaves)) != structure.leaves:
+            raise StructureError(
+                f"{tape.name} gives {len(tape.outputs)} numbers, as {_show(structure.treedef)}: "
+                "pass a seed of the same structure and shapes"
+            )
+        structure.pack(leaves, workspace.seeds)
+
+
+def _gradients(tape: Tape, flat: Any) -> Any:
+    """Gradients in the structure of the arguments; of a lone argument, without the tuple."""
+    structure = tape.input_structure
+    gradients = structure.unflatten(structure.split(flat))
+    return gradients[0] if len(gradients) == 1 else gradients

@@ -1,0 +1,65 @@
+"""The elementwise functions, as ``tpf.exp`` and so on: one for each row of the op table."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapeflow.errors import StructureError
+from tapeflow.evaluate import sample_program
+from tapeflow.ops import OPS, Op
+from tapeflow.structure import flat_structure, is_number
+from tapeflow.tape import Tape
+from tapeflow.tracer import elementwise, is_traced, trace
+
+
+def _function(op: Op) -> Callable[..., Any]:
+    def apply(*operands: Any) -> Any:
+        if len(operands) != op.arity:
+            raise TypeError(f"{op.function} takes {op.arity} operands, not {len(operands)}")
+        if any(map(is_traced, operands)):
+            return elementwise(op, operands)
+        if any(hasattr(operand, "__tapeflow_backend__") for operand in operands):
+            return op.rule(*operands)[0]
+        return _evaluate(op, operands)
+
+    apply.__name__ = apply.__qualname__ = op.function
+    operands = "x" if op.arity == 1 else "x, y" if op.arity == 2 else "x, y, z"
+    apply.__doc__ = (
+        f"``{op.function}({operands})`` elementwise, on numbers, arrays and traced values.\n\n"
+        "The bits are those of a recorded tape. Raises StructureError for what is no real number."
+    )
+    return apply
+
+
+def _evaluate(op: Op, operands: tuple[Any, ...]) -> Any:
+    """The op on plain numbers and arrays, broadcast, by the kernels that tapes run on."""
+    arrays = []
+    for operand in operands:
+        array = np.asarray(operand)
+        if array.dtype.kind not in "fiub":
+            raise StructureError(f"{op.function} takes real numbers, not {array.dtype}")
+        arrays.append(array.astype(np.float64, copy=False))
+    arrays = np.broadcast_arrays(*arrays)
+    program = sample_program(_tape(op), None)
+    if all(map(is_number, operands)):
+        return float(program.results([float(array) for array in arrays])[0])
+    from tapeflow.batch import evaluate_elementwise
+
+    return evaluate_elementwise(_tape(op), arrays)
+
+
+_tapes: dict[int, Tape] = {}
+
+
+def _tape(op: Op) -> Tape:
+    """The tape of the op alone."""
+    if op.opcode not in _tapes:
+        names = ("x", "y", "z")[: op.arity]
+        _tapes[op.opcode], _ = trace(
+            lambda *operands: elementwise(op, operands), flat_structure(op.arity), names
+        )
+    return _tapes[op.opcode]
+
+
+FUNCTIONS = {op.function: _function(op) for op in OPS if not op.name.startswith("az")}

@@ -1,0 +1,176 @@
+"""Gates of the user's own: a class with forward and backward, or a rule function."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapeflow.errors import GateError
+from tapeflow.ops import FIRST_GATE, Op
+from tapeflow.tracer import elementwise, is_traced
+
+
+class PythonGate:
+    """What the interpreter calls for a gate written as a class: one instance a sample.
+
+    The instance that ran ``forward`` runs ``backward``, so it can cache what it needs.
+    """
+
+    def __init__(self, name: str, prototype: Any, arity: int) -> None:
+        self.name = name
+        self.arity = arity
+        self._prototype = prototype
+
+    def forward(self, values: list[float]) -> tuple[Any, float]:
+        """A fresh instance and its output; GateError where that is not one number."""
+        instance = copy.copy(self._prototype)
+        try:
+            result = instance.forward(*values)
+        except Exception as error:
+            raise GateError(f"gate {self.name}: forward raised {_describe(error)}") from error
+        return instance, self._number(result, "forward returned")
+
+    def backward(self, instance: Any, flowing: float) -> list[float]:
+        """The instance's gradients, one for each operand; GateError for anything else."""
+        try:
+            gradients = instance.backward(flowing)
+        except Exception as error:
+            raise GateError(f"gate {self.name}: backward raised {_describe(error)}") from error
+        if not isinstance(gradients, (list, tuple, np.ndarray)) or np.ndim(gradients) == 0:
+            gradients = [gradients]
+        if len(gradients) != self.arity:
+            raise GateError(
+                f"gate {self.name}: backward returned {len(gradients)} gradients "
+                f"for {self.arity} inputs: return a list with one for each"
+            )
+        return [self._number(g, f"gradient {k} of backward is") for k, g in enumerate(gradients)]
+
+    def _number(self, value: Any, what: str) -> float:
+        if np.ndim(value) == 0 and not isinstance(value, (str, bytes)):
+            try:
+                return float(value)
+            except TypeError:
+                pass
+        shape = f"an array of shape {np.shape(value)}" if np.ndim(value) else repr(value)
+        raise GateError(f"gate {self.name}: {what} {shape}: it must be one number")
+
+
+def gate(target: Any) -> Any:
+    """Make a gate of a class with ``forward`` and ``backward``, or of a rule function.
+
+    A class: ``forward(self, x, y)`` gives the output and caches on ``self`` what ``backward(self,
+    dz)`` needs, which returns the list of gradients, one for each input. Its instances are called
+    like functions. Both run in Python, once for each sample.
+
+    A function: it returns the value and the tuple of partials, one for each operand, is written
+    with operators, NumPy or tapeflow functions and ``tpf.where``, and is compiled like a built-in.
+
+    Raises TypeError for anything else, and for a variable number of operands.
+
+    >>> @tpf.gate
+    ... class Multiply:
+    ...     def forward(self, x, y):
+    ...         self.x, self.y = x, y
+    ...         return x * y
+    ...     def backward(self, dz):
+    ...         return [self.y * dz, self.x * dz]
+    >>> tpf.grad(lambda x: Multiply()(x, 3.0))(2.0)
+    3.0
+    >>> @tpf.gate
+    ... def softsign(x):
+    ...     d = 1.0 + abs(x)
+    ...     return x / d, (1.0 / (d * d),)
+    >>> tpf.grad(softsign)(1.0)
+    0.25
+    """
+    if inspect.isclass(target):
+        return _gate_class(target)
+    if callable(target):
+        return RuleGate(target)
+    raise TypeError(f"tpf.gate takes a class or a function, not a {type(target).__name__}")
+
+
+def _gate_class(cls: type) -> type:
+    for method in ("forward", "backward"):
+        if not callable(getattr(cls, method, None)):
+            raise TypeError(f"gate {cls.__name__} needs a method {method}")
+
+    def call(self: Any, *operands: Any) -> Any:
+        """Run the gate's forward on numbers, or record the gate on traced values."""
+        if not any(map(is_traced, operands)):
+            return self.forward(*operands)
+        op = self.__dict__.get("_tapeflow_op")
+        if op is None:
+            op = _python_op(cls.__name__, self)
+            self._tapeflow_op = op
+        return _record(op, operands)
+
+    cls.__call__ = call  # type: ignore[attr-defined]
+    return cls
+
+
+def _python_op(name: str, instance: Any) -> Op:
+    arity = _arity(instance.forward, name)
+
+    def rule(*operands: Any) -> Any:
+        raise GateError(f"gate {name} runs in Python and has no rule")
+
+    prototype = copy.copy(instance)
+    return Op(
+        FIRST_GATE, name, arity, rule, name, name, python=PythonGate(name, prototype, arity)
+    )
+
+
+class RuleGate:
+    """A gate made of a rule function; call it on numbers, arrays or traced values."""
+
+    def __init__(self, rule: Callable[..., tuple[Any, tuple[Any, ...]]]) -> None:
+        name = getattr(rule, "__name__", "gate")
+        arity = _arity(rule, name)
+
+        def checked(*operands: Any) -> tuple[Any, tuple[Any, ...]]:
+            result = rule(*operands)
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise GateError(f"gate {name}: return the value and the tuple of partials")
+            value, partials = result
+            if not isinstance(partials, (tuple, list)) or len(partials) != arity:
+                count = len(partials) if isinstance(partials, (tuple, list)) else 1
+                raise GateError(
+                    f"gate {name}: {count} partials for {arity} inputs: return a tuple with one each"
+                )
+            return value, tuple(partials)
+
+        self.__name__ = name
+        self.__doc__ = rule.__doc__
+        self.op = Op(FIRST_GATE, name, arity, checked, name, name)
+
+    def __call__(self, *operands: Any) -> Any:
+        if len(operands) != self.op.arity:
+            raise TypeError(f"gate {self.op.name} takes {self.op.arity} inputs, not {len(operands)}")
+        if any(map(is_traced, operands)):
+            return _record(self.op, operands)
+        return self.op.rule(*operands)[0]
+
+    def __repr__(self) -> str:
+        return f"<gate {self.op.name}>"
+
+
+def _record(op: Op, operands: tuple[Any, ...]) -> Any:
+    if len(operands) != op.arity:
+        raise TypeError(f"gate {op.name} takes {op.arity} inputs, not {len(operands)}")
+    return elementwise(op, operands)
+
+
+def _arity(function: Callable[..., Any], name: str) -> int:
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.KEYWORD_ONLY) for p in parameters):
+        raise TypeError(f"gate {name} must take a fixed number of inputs by position")
+    if not parameters:
+        raise TypeError(f"gate {name} must take at least one input")
+    return len(parameters)
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

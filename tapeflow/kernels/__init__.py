@@ -1,0 +1,1 @@
+"""The kernel compiler: straight-line arithmetic to SIMD machine code, through llvmlite."""

@@ -1,0 +1,112 @@
+"""Kernels of gates that run in Python: the interpreter calls them like compiled ones."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
+
+# The first exception of each evaluation, by the address of its single numbers.
+_raised: dict[int, BaseException] = {}
+
+
+def raise_pending(evaluation: int) -> None:
+    """Raise what a gate's Python code has raised in the evaluation, if anything.
+
+    evaluation: the address of its array of single numbers, which no other one shares.
+    """
+    error = _raised.pop(evaluation, None)
+    if error is not None:
+        raise error
+
+
+class GateKernels:
+    """The forward and the reverse kernel of a Python gate, for one kind of operands.
+
+    shared: the operands (as bits) that lie in single numbers, not in rows of lanes. keep: a
+    reverse sweep follows, so the instances that ran forward are kept for it, by the place of
+    the instruction's result, which no other evaluation uses.
+    """
+
+    def __init__(self, gate: Any, lanes: bool, shared: int, active: int, keep: bool) -> None:
+        self._gate, self._lanes, self._keep = gate, lanes, keep
+        self._shared = [bool(shared >> k & 1) for k in range(gate.arity)]
+        self._active = [bool(active >> k & 1) for k in range(gate.arity)]
+
+    def _operands(self, values: int, single: int, record: Any, lanes: int) -> list[list[float]]:
+        """Each lane's operands."""
+        columns = [
+            [float(_row(single, place, 1)[0])] * lanes
+            if shared
+            else _row(values, place, lanes).tolist()
+            for shared, place in zip(self._shared, record, strict=True)
+        ]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def forward(self, values: int, _: int, single: int, record: int, lanes: int) -> None:
+        places = _record(record, 1 + self._gate.arity)
+        result = _row(values, places[0], lanes)
+        instances = []
+        for lane, operands in enumerate(self._operands(values, single, places[1:], lanes)):
+            instance, result[lane] = self._gate.forward(operands)
+            instances.append(instance)
+        if self._keep:
+            _instances[values, int(places[0])] = instances
+
+    def reverse(
+        self, values: int, cotangents: int, single: int, record: int, lanes: int
+    ) -> None:
+        arity = self._gate.arity
+        places = _record(record, 2 + 2 * arity)
+        flowing = _row(cotangents, places[1], lanes)
+        instances = _instances[values, int(places[0])]
+        rows = [_row(cotangents, place, lanes) for place in places[2 + arity :]]
+        for lane, instance in enumerate(instances):
+            if flowing[lane] == 0.0:
+                continue  # an absolute zero skips the gate, as it skips every other
+            gradients = self._gate.backward(instance, float(flowing[lane]))
+            for row, gradient, active in zip(rows, gradients, self._active, strict=True):
+                if active:
+                    row[lane] += gradient
+
+
+_instances: dict[tuple[int, int], list[Any]] = {}
+
+
+def guarded(method: Callable[[int, int, int, int, int], None]) -> Any:
+    """A C function that keeps what the method raises for `raise_pending`.
+
+    An exception cannot pass through the compiled sweep: the sweep goes on with what is there.
+    """
+
+    def call(
+        values: int, cotangents: int | None, single: int | None, record: int, lanes: int
+    ) -> None:
+        evaluation = single or values
+        try:
+            if evaluation not in _raised:
+                method(values, cotangents or 0, single or 0, record, lanes)
+        except BaseException as error:
+            _raised.setdefault(evaluation, error)
+
+    return _KERNEL(call)
+
+
+def address(function: Any) -> int:
+    value = ctypes.cast(function, ctypes.c_void_p).value
+    assert value is not None
+    return value
+
+
+def _row(base: int, place: Any, lanes: int) -> npt.NDArray[np.float64]:
+    pointer = ctypes.cast(base + 8 * lanes * int(place), ctypes.POINTER(ctypes.c_double))
+    return np.ctypeslib.as_array(pointer, (lanes,))
+
+
+def _record(address: int, n: int) -> npt.NDArray[np.int32]:
+    return np.ctypeslib.as_array(
+        ctypes.cast(address, ctypes.POINTER(ctypes.c_int32)), (n,)
+    )

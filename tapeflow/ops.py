@@ -1,0 +1,117 @@
+"""The op table: one row an op, from which everything else that names ops is made."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tapeflow import rules
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation on numbers: how it is stored, called, shown and differentiated.
+
+    opcode: its number on a tape. name: its name on a tape. function: its name as ``tpf.<name>``.
+    rule: its value and partials. symbol: how a person writes it (infix for two operands). ufuncs:
+    the NumPy functions that record it. zero_derivative: nothing flows back through it.
+    python: for a gate whose forward and backward are Python code, what runs them.
+    """
+
+    opcode: int
+    name: str
+    arity: int
+    rule: Callable[..., tuple[Any, tuple[Any, ...]]]
+    function: str
+    symbol: str
+    ufuncs: tuple[np.ufunc, ...] = ()
+    zero_derivative: bool = False
+    python: Any = None
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+def _row(
+    opcode: int,
+    name: str,
+    *ufuncs: np.ufunc,
+    symbol: str = "",
+    function: str = "",
+    zero_derivative: bool = False,
+) -> Op:
+    rule = getattr(rules, f"rule_{name}")
+    arity = len(inspect.signature(rule).parameters)
+    return Op(
+        opcode, name, arity, rule, function or name, symbol or name, ufuncs, zero_derivative
+    )
+
+
+# The number in front is what a saved tape holds: it is never changed and never used again.
+OPS = (
+    _row(0, "add", np.add, symbol="+"),
+    _row(1, "sub", np.subtract, symbol="-"),
+    _row(2, "mul", np.multiply, symbol="*"),
+    _row(3, "div", np.divide, symbol="/"),
+    _row(4, "neg", np.negative),
+    _row(5, "pow", np.power, np.float_power, symbol="**"),
+    _row(6, "square", np.square),
+    _row(7, "reciprocal", np.reciprocal),
+    _row(8, "sqrt", np.sqrt),
+    _row(9, "cbrt", np.cbrt),
+    _row(10, "abs", np.absolute, np.fabs),
+    _row(11, "sign", np.sign, zero_derivative=True),
+    _row(12, "exp", np.exp),
+    _row(13, "expm1", np.expm1),
+    _row(14, "log", np.log),
+    _row(15, "log1p", np.log1p),
+    _row(16, "log2", np.log2),
+    _row(17, "log10", np.log10),
+    _row(18, "sin", np.sin),
+    _row(19, "cos", np.cos),
+    _row(20, "tan", np.tan),
+    _row(21, "asin", np.arcsin),
+    _row(22, "acos", np.arccos),
+    _row(23, "atan", np.arctan),
+    _row(24, "atan2", np.arctan2),
+    _row(25, "sinh", np.sinh),
+    _row(26, "cosh", np.cosh),
+    _row(27, "tanh", np.tanh),
+    _row(28, "asinh", np.arcsinh),
+    _row(29, "acosh", np.arccosh),
+    _row(30, "atanh", np.arctanh),
+    _row(31, "sigmoid"),
+    _row(32, "softplus"),
+    _row(33, "relu"),
+    _row(34, "max", np.maximum, function="maximum"),
+    _row(35, "min", np.minimum, function="minimum"),
+    _row(36, "where"),
+    _row(37, "hypot", np.hypot),
+    _row(38, "fma"),
+    _row(39, "floor", np.floor, zero_derivative=True),
+    _row(40, "ceil", np.ceil, zero_derivative=True),
+    _row(41, "round", np.rint, zero_derivative=True),
+    _row(42, "less", np.less, symbol="<", zero_derivative=True),
+    _row(43, "less_equal", np.less_equal, symbol="<=", zero_derivative=True),
+    _row(44, "greater", np.greater, symbol=">", zero_derivative=True),
+    _row(45, "greater_equal", np.greater_equal, symbol=">=", zero_derivative=True),
+    _row(46, "equal", np.equal, symbol="==", zero_derivative=True),
+    _row(47, "not_equal", np.not_equal, symbol="!=", zero_derivative=True),
+    _row(48, "erf"),
+    _row(49, "erfc"),
+    _row(50, "stop_gradient", zero_derivative=True),
+    _row(51, "azmul"),
+    _row(52, "azfma"),
+)
+
+FIRST_GATE = 1024
+"""Opcodes from here on are a tape's own gates: opcode minus FIRST_GATE indexes ``tape.gates``."""
+
+BY_OPCODE = {op.opcode: op for op in OPS}
+BY_NAME = {op.name: op for op in OPS}
+BY_UFUNC = {ufunc: op for op in OPS for ufunc in op.ufuncs}
+
+assert len(BY_OPCODE) == len(BY_NAME) == len(OPS), "an opcode or a name stands twice"
+assert max(BY_OPCODE) < FIRST_GATE

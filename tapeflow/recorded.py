@@ -1,0 +1,165 @@
+"""The tapes of a Python function: one for each structure of arguments, recorded when first met.
+
+A tape holds what the function computed when it was recorded. So that it is never replayed after
+the world around the function has changed, the variables that the function closes over and the
+globals it names are looked at before each replay: if one is bound to another object, the function
+is recorded again. (What is changed in place cannot be seen: pass it as an argument.)
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import CodeType, FunctionType
+from typing import Any
+
+import numpy as np
+import optree
+
+from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
+from tapeflow.tape import Tape
+from tapeflow.tracer import Tracer, TracedArray, is_traced, trace
+
+Key = tuple[Any, ...]
+
+
+class Recorded:
+    """A function with the tapes recorded from it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise TypeError(f"expected a function to record, not a {type(function).__name__}")
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self._tapes: dict[Key, Tape] = {}
+        self._environment: list[tuple[Any, Any, Any]] = []
+        self._lock = threading.RLock()
+
+    def is_current(self) -> bool:
+        """Whether the variables around the function are bound as they were when it was recorded."""
+        for scope, name, value in self._environment:
+            if (scope.get(name) if name is not None else _cell(scope)) is not value:
+                return False
+        return True
+
+    def tape(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> Tape:
+        """The tape for arguments (a tuple of them, flattened) that are numbers and arrays.
+
+        Raises StructureError for other arguments, and what the function itself raises.
+        """
+        with self._lock:
+            if not self.is_current():
+                self._tapes.clear()
+            key = (treedef, *map(shape_of, leaves))
+            if key not in self._tapes:
+                # Looked at first, so that a change while the function runs is noticed.
+                self._environment = list(_environment(self.function))
+                self._tapes[key], captures = self.trace(leaves, treedef)
+                if captures:
+                    # A value of an enclosing recording belongs to that recording alone.
+                    return self._tapes.pop(key)
+            return self._tapes[key]
+
+    def trace(
+        self, leaves: Sequence[Any], treedef: optree.PyTreeSpec
+    ) -> tuple[Tape, list[Tracer]]:
+        """A new tape, and the values of enclosing recordings that the function closes over."""
+        shapes = tuple(traced_leaf(leaf) for leaf in leaves)
+        return trace(self.function, Structure(treedef, shapes), self.names(leaves, treedef))
+
+    def names(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> list[str]:
+        """A name for each input slot, as Python would index the argument: ``w[0]``."""
+        arguments = argument_names(self.function, treedef.num_children)
+        names = []
+        for leaf, accessor in zip(leaves, treedef.accessors(), strict=True):
+            name = arguments[accessor.path[0]] + accessor[1:].codify("")
+            shape = shape_of(leaf)
+            if shape is None:
+                names.append(name)
+            else:
+                names += [
+                    f"{name}[{', '.join(map(str, index))}]" if index else name
+                    for index in np.ndindex(shape)
+                ]
+        return names
+
+
+def shape_of(leaf: Any) -> tuple[int, ...] | None:
+    """An array's shape; None for a number."""
+    return None if is_number(leaf) or type(leaf) is Tracer else getattr(leaf, "shape", None)
+
+
+def traced_leaf(leaf: Any) -> Leaf:
+    if type(leaf) is Tracer:
+        return Leaf(None)
+    return Leaf(leaf.shape) if isinstance(leaf, TracedArray) else leaf_of(leaf)
+
+
+def flatten_args(args: tuple[Any, ...]) -> tuple[list[Any], optree.PyTreeSpec, bool]:
+    """The leaves of arguments, their structure, and whether a traced value is among them.
+
+    An array of objects that holds tracers becomes one that records.
+    """
+    leaves, treedef = flatten(args)
+    traced = False
+    for k, leaf in enumerate(leaves):
+        if not is_number(leaf) and is_traced(leaf):
+            traced = True
+            if type(leaf) is np.ndarray:
+                leaves[k] = leaf.view(TracedArray)
+    return leaves, treedef, traced
+
+
+def argument_names(function: Callable[..., Any], n: int) -> list[str]:
+    """The names of n positional arguments."""
+    names: list[str] = []
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+        elif parameter.kind == parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}[{k}]" for k in range(n - len(names))]
+    return names[:n] + [f"arg{k}" for k in range(len(names), n)]
+
+
+def _environment(function: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """What a function's result may depend on besides its arguments: (scope, name, value).
+
+    Goes on into the functions of the same module that it names or closes over.
+    """
+    seen: set[int] = set()
+    pending = [function]
+    home = getattr(function, "__globals__", None)
+    while pending:
+        current = pending.pop()
+        current = getattr(current, "__wrapped__", current)
+        if not isinstance(current, FunctionType) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        if current.__globals__ is not home:
+            continue
+        for cell in current.__closure__ or ():
+            yield cell, None, _cell(cell)
+            pending.append(_cell(cell))
+        for name in _global_names(current.__code__):
+            if name in current.__globals__:
+                yield current.__globals__, name, current.__globals__[name]
+                pending.append(current.__globals__[name])
+
+
+def _global_names(code: CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _global_names(constant)
+    return names
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return None
+

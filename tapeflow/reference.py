@@ -1,0 +1,65 @@
+"""The slow oracle: a tape executed by NumPy, one rule after the other.
+
+It reads like the definition of a sweep, shares no code with the interpreter, and agrees with it
+bit for bit.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tapeflow.primitives import fma
+from tapeflow.structure import Floats
+from tapeflow.tape import Tape
+
+
+def forward(tape: Tape, inputs: Floats) -> Floats:
+    """Every slot's value, shape (n_slots, lanes), from the inputs, shape (n_inputs, lanes)."""
+    lanes = inputs.shape[1]
+    values = np.empty((tape.n_slots, lanes))
+    values[: tape.n_inputs] = inputs
+    values[tape.n_inputs : tape.slots[0]] = tape.constants[:, None]
+    with np.errstate(all="ignore"):
+        for i in range(len(tape)):
+            operands = [values[slot] for slot in tape.operands_of(i)]
+            values[tape.slots[i]] = tape.op(i).rule(*operands)[0]
+    return values
+
+
+def backward(tape: Tape, values: Floats, seeds: Floats) -> Floats:
+    """Every slot's cotangent, shape (n_slots, lanes), from seeds of shape (n_outputs, lanes)."""
+    cotangents = np.full(values.shape, -0.0)
+    for slot, seed in zip(tape.outputs, seeds, strict=True):
+        cotangents[slot] += seed
+    active = active_slots(tape)
+    with np.errstate(all="ignore"):
+        for i in reversed(range(len(tape))):
+            if not active[tape.slots[i]]:
+                continue
+            slots = tape.operands_of(i)
+            _, partials = tape.op(i).rule(*(values[slot] for slot in slots))
+            flowing = cotangents[tape.slots[i]]
+            for slot, partial in zip(slots, partials, strict=True):
+                if active[slot]:
+                    cotangents[slot] = _plus(cotangents[slot], flowing, partial)
+    return cotangents
+
+
+def active_slots(tape: Tape) -> Any:
+    """Which slots a gradient flows through: those that depend on an input, smoothly or not."""
+    active = np.arange(tape.n_slots) < tape.n_inputs
+    for i in range(len(tape)):
+        if not tape.op(i).zero_derivative:
+            active[tape.slots[i]] = active[tape.operands_of(i)].any()
+    return active
+
+
+def _plus(total: Floats, flowing: Floats, partial: Any) -> Floats:
+    """``total`` plus ``flowing * partial``, where a zero of either leaves the total as it is."""
+    if isinstance(partial, float):
+        if partial == 0.0:
+            return total
+        if abs(partial) == 1.0:
+            return total + flowing * partial
+    skip = (flowing == 0.0) | ((partial == 0.0) & ~np.isnan(flowing))
+    return np.where(skip, total, fma(flowing, partial, total))

@@ -1,0 +1,95 @@
+"""Settings of the process, and of a block of code in its own thread."""
+
+import os
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, fields, replace
+from types import TracebackType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``tpf.config`` sets.
+
+    threads: how many threads share a batch. block: lanes in a block, a power of two from 8 to
+    4096, or None for a width that fits the tape's working set in the cache. debug_nans: stop at
+    the first NaN and name the gate that made it. None of them changes a bit of a result.
+    """
+
+    threads: int
+    block: int | None = None
+    debug_nans: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.threads) is not int or self.threads < 1:
+            raise ValueError(f"threads must be a whole number from 1 up, not {self.threads!r}")
+        if self.block is not None and (
+            type(self.block) is not int
+            or not 8 <= self.block <= 4096
+            or self.block & (self.block - 1)
+        ):
+            raise ValueError(
+                f"block must be a power of two from 8 to 4096, or None, not {self.block!r}"
+            )
+        if not isinstance(self.debug_nans, bool):
+            raise ValueError(f"debug_nans must be True or False, not {self.debug_nans!r}")
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_process = Settings(threads=_available_cores())
+_overrides: ContextVar[dict[str, Any] | None] = ContextVar("tapeflow_settings", default=None)
+_names = {field.name for field in fields(Settings)}
+
+
+def current() -> Settings:
+    """The settings in force in this thread."""
+    overrides = _overrides.get()
+    return replace(_process, **overrides) if overrides else _process
+
+
+class config:
+    """Set how tapeflow runs: ``tpf.config(threads=2)``, or ``with tpf.config(threads=2): ...``.
+
+    The plain call sets the values for the process. As a context manager they hold for the block
+    of code, in its own thread (or asynchronous task) only. Takes ``threads``, ``block`` and
+    ``debug_nans``, described in `Settings`; raises TypeError for another name and ValueError for
+    a value out of range.
+
+    >>> import tapeflow as tpf
+    >>> with tpf.config(threads=1, block=64):
+    ...     tpf.vmap(tpf.grad(lambda x: x * x))(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        global _process
+        unknown = settings.keys() - _names
+        if unknown:
+            raise TypeError(
+                f"tpf.config has no setting {min(unknown)!r}; it has {', '.join(sorted(_names))}"
+            )
+        self._settings = settings
+        self._before = _process
+        self._token: Token[dict[str, Any] | None] | None = None
+        _process = replace(_process, **settings)
+
+    def __enter__(self) -> "config":
+        global _process
+        # The constructor could not know that a `with` would follow: take the process setting back.
+        _process = self._before
+        self._token = _overrides.set({**(_overrides.get() or {}), **self._settings})
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._token is not None
+        _overrides.reset(self._token)

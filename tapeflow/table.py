@@ -1,0 +1,86 @@
+"""The Wengert list as a table: each gate with its operands, value and gradient."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tapeflow.structure import Floats
+from tapeflow.tape import Tape
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. value and gradient are None before forward and backward."""
+
+    slot: str
+    gate: str
+    operands: tuple[str, ...]
+    value: float | None
+    gradient: float | None
+    source: str
+
+
+@dataclass(frozen=True, repr=False)
+class Table:
+    """The Wengert list of a tape; print it, or go through its rows."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"<tapeflow table of {self.name}: {len(self.rows)} rows>"
+
+    def __str__(self) -> str:
+        cells = [("slot", "gate", "operands", "value", "gradient", "source")]
+        cells += [
+            (
+                row.slot,
+                row.gate,
+                ", ".join(row.operands),
+                _number(row.value),
+                _number(row.gradient),
+                row.source,
+            )
+            for row in self.rows
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        numeric = {3, 4}
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if k in numeric else cell.ljust(width)
+                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in cells
+        )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def table(tape: Tape, values: Floats | None, cotangents: Floats | None) -> Table:
+    """The rows of a tape: inputs first, then gates in the order they run.
+
+    values, cotangents: one number a slot, or None where there are none yet.
+    """
+
+    def row(slot: int, gate: str, operands: tuple[str, ...], source: str) -> Row:
+        return Row(
+            tape.slot_name(slot),
+            gate,
+            operands,
+            None if values is None else float(values[slot]),
+            None if cotangents is None else float(cotangents[slot]) + 0.0,
+            source,
+        )
+
+    rows = [row(slot, "input", (), "") for slot in range(tape.n_inputs)]
+    for i in range(len(tape)):
+        operands = tuple(tape.slot_name(slot) for slot in tape.operands_of(i).tolist())
+        rows.append(row(int(tape.slots[i]), tape.op(i).name, operands, str(tape.source(i))))
+    return Table(tape.name, tuple(rows))

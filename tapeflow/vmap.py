@@ -1,0 +1,243 @@
+"""vmap: a function, or its gradient, over a batch of samples in one call."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optree
+
+from tapeflow.api import Function, Gradient, Part
+from tapeflow.errors import StructureError, TracingError
+from tapeflow.recorded import Recorded, flatten_args
+from tapeflow.structure import Floats, Structure, is_number, leaf_of
+from tapeflow.tape import Tape
+
+if TYPE_CHECKING:
+    from tapeflow.batch import BatchProgram, Source
+
+Axis = int | None
+
+
+def vmap(
+    function: Callable[..., Any] | Gradient | Function,
+    in_axes: Any = 0,
+    reduce: str | None = None,
+) -> "Mapped":
+    """Map a function, or a ``tpf.grad`` or ``tpf.value_and_grad`` of one, over a batch.
+
+    The function is written, and recorded, for one sample.
+
+    in_axes: the axis of each argument's arrays along which the samples lie, or None for an
+    argument that all samples share; one for all arguments, or a tuple with one for each, each of
+    which may again be a structure of axes for the argument's parts, as in JAX.
+
+    reduce: None for a result for each sample, along a new first axis; "sum" or "mean" for the
+    results' sum or mean over the batch. The gradient in a shared argument is then summed as the
+    batch is swept, and never stored for each sample. The sums have the same bits for every number
+    of threads and block width.
+
+    The arrays may have any strides and are not written to. Raises StructureError where an argument
+    lacks its axis, or where the batch sizes differ.
+
+    >>> loss = lambda w, x, y: (w * x - y) ** 2
+    >>> x, y = np.array([1.0, 2.0]), np.array([2.0, 2.0])
+    >>> tpf.vmap(loss, in_axes=(None, 0, 0))(3.0, x, y)
+    array([ 1., 16.])
+    >>> tpf.vmap(tpf.value_and_grad(loss), in_axes=(None, 0, 0), reduce="mean")(3.0, x, y)
+    (8.5, 9.0)
+    """
+    if reduce not in (None, "sum", "mean"):
+        raise ValueError(f'reduce must be None, "sum" or "mean", not {reduce!r}')
+    if isinstance(function, Mapped):
+        raise TypeError("vmap over vmap is not supported: give the function one batch axis")
+    return Mapped(function, in_axes, reduce)
+
+
+class Mapped:
+    """What ``tpf.vmap`` makes."""
+
+    def __init__(self, function: Any, in_axes: Any, reduce: str | None) -> None:
+        self._gradient = function if isinstance(function, Gradient) else None
+        if isinstance(function, Gradient):
+            self._recorded = function.recorded
+        elif isinstance(function, Function):
+            self._recorded = function.recorded
+        else:
+            self._recorded = Recorded(function)
+        self._in_axes = in_axes
+        self._reduce = reduce
+
+    def __call__(self, *args: Any) -> Any:
+        leaves, treedef, is_traced = flatten_args(args)
+        if is_traced:
+            raise TracingError(
+                "cannot call a vmapped function inside a recording: call it on the recorded "
+                "function from outside, as in vmap(grad(f))"
+            )
+        axes = self._axes(args, leaves)
+        n_lanes = self._batch_size(leaves, axes)
+        samples = [_sample(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
+        tape = self._recorded.tape(samples, treedef)
+        if len(tape.input_structure.leaves) != len(leaves):
+            raise TracingError(
+                f"{self._recorded.name} uses a traced value of an enclosing function: "
+                "pass it as an argument"
+            )
+        parts: list[Part] = []
+        if self._gradient is not None:
+            self._gradient.check_scalar(tape)
+            parts = self._gradient.parts(tape.input_structure)
+            self._gradient.check_real(leaves, parts)
+        batch = self._program(tape, axes, parts)
+        source = _source(tape, leaves, axes)
+        outcome = batch.run(source, n_lanes, self._reduce)
+        values = self._unflatten(tape.output_structure, outcome.values, n_lanes)
+        if self._gradient is None:
+            return values
+        gradient = self._gradients(batch, outcome.gradients, parts, leaves, n_lanes)
+        return (values, gradient) if self._gradient.with_value else gradient
+
+    # Arguments.
+
+    def _axes(self, args: tuple[Any, ...], leaves: Sequence[Any]) -> list[Axis]:
+        """The batch axis of each leaf, from a structure that may stop short of the leaves."""
+        in_axes = self._in_axes
+        try:
+            if isinstance(in_axes, list):
+                in_axes = tuple(in_axes)
+            full = optree.broadcast_prefix(in_axes, args, none_is_leaf=True)
+        except ValueError as error:
+            raise StructureError(f"in_axes={in_axes!r} does not fit the arguments: {error}") from None
+        # An argument's own Nones are no leaves, but have taken an axis here.
+        holes = optree.tree_leaves(args, none_is_leaf=True)
+        axes = [axis for axis, leaf in zip(full, holes, strict=True) if leaf is not None]
+        for axis, leaf in zip(axes, leaves, strict=True):
+            if axis is None:
+                continue
+            if not isinstance(axis, int):
+                raise StructureError(f"in_axes must hold axes (int or None), not {axis!r}")
+            shape = np.shape(leaf)
+            if is_number(leaf) or not -len(shape) <= axis < len(shape):
+                what = "a number" if is_number(leaf) else f"an array of shape {shape}"
+                raise StructureError(
+                    f"cannot map {self._recorded.name} over axis {axis} of {what}: "
+                    "use in_axes=None for what all samples share"
+                )
+        return axes
+
+    def _batch_size(self, leaves: Sequence[Any], axes: Sequence[Axis]) -> int:
+        sizes = {
+            leaf.shape[axis]
+            for leaf, axis in zip(leaves, axes, strict=True)
+            if axis is not None
+        }
+        if not sizes:
+            raise StructureError(
+                f"in_axes={self._in_axes!r} maps {self._recorded.name} over nothing: "
+                "give at least one argument an axis"
+            )
+        if len(sizes) > 1:
+            raise StructureError(
+                f"the batches of {self._recorded.name}'s arguments differ in size: "
+                f"{', '.join(map(str, sorted(sizes)))}"
+            )
+        return int(sizes.pop())
+
+    # Programs.
+
+    def _program(self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part]) -> "BatchProgram":
+        key = ("batch", tuple(axis is not None for axis in axes), self._reduce is None, *(
+            (part.slots.start, part.slots.stop) for part in parts
+        ))
+        program = tape.prepared.get(key)
+        if program is None:
+            from tapeflow.batch import BatchProgram  # brings Numba, which takes a while
+
+            lane = np.zeros(tape.n_inputs, np.bool_)
+            for axis, (first, last) in zip(axes, tape.input_structure.bounds, strict=True):
+                lane[first:last] = axis is not None
+            wanted = np.zeros(tape.n_inputs, np.bool_)
+            for part in parts:
+                wanted[part.slots] = True
+            if self._reduce is None:
+                # A gradient for each sample in a shared argument: each lane has its own copy.
+                lane |= wanted
+            program = BatchProgram(tape, lane, wanted, self._gradient is not None)
+            tape.prepared[key] = program
+        return program  # type: ignore[no-any-return]
+
+    # Results.
+
+    def _gradients(
+        self,
+        batch: "BatchProgram",
+        flat: Floats,
+        parts: Sequence[Part],
+        leaves: Sequence[Any],
+        n_lanes: int,
+    ) -> Any:
+        assert self._gradient is not None
+        gradients = []
+        for part in parts:
+            first = int(np.searchsorted(batch.wanted, part.slots.start))
+            own = flat[:, first : first + part.structure.size]
+            dtypes = [getattr(leaf, "dtype", np.float64) for leaf in leaves[part.leaves]]
+            gradients.append(self._unflatten(part.structure, own, n_lanes, dtypes))
+        return gradients[0] if self._gradient.single else tuple(gradients)
+
+    def _unflatten(
+        self, structure: Structure, flat: Floats, n_lanes: int, dtypes: Sequence[Any] | None = None
+    ) -> Any:
+        """Columns of a result as the structure's arrays; with a reduction, as numbers again."""
+        if self._reduce is not None:
+            pieces = structure.split(flat[0])
+        else:
+            pieces = [
+                flat[:, first:last].reshape(n_lanes, *(leaf.shape or ()))
+                for leaf, (first, last) in zip(structure.leaves, structure.bounds, strict=True)
+            ]
+        if dtypes is not None:
+            pieces = [
+                piece if dtype == np.float64 else np.asarray(piece, dtype)
+                for piece, dtype in zip(pieces, dtypes, strict=True)
+            ]
+        return structure.unflatten(pieces)
+
+    def __repr__(self) -> str:
+        return f"<tapeflow.vmap of {self._recorded.name}>"
+
+
+def _sample(leaf: Any, axis: Axis) -> Any:
+    """A leaf as one sample has it: only its shape matters."""
+    leaf_of(leaf)
+    if axis is None:
+        return leaf
+    shape = list(leaf.shape)
+    del shape[axis]
+    # As an array even where the sample is one number, which a function sees as a number.
+    return np.broadcast_to(np.float64(0.0), shape) if shape else 0.0
+
+
+def _source(tape: Tape, leaves: Sequence[Any], axes: Sequence[Axis]) -> "Source":
+    """Addresses and strides of every input's numbers, in the caller's own arrays if they fit."""
+    from tapeflow.batch import Source
+
+    addresses = np.zeros(tape.n_inputs, np.int64)
+    strides = np.zeros(tape.n_inputs, np.int64)
+    shared = np.zeros(tape.n_inputs)
+    keep = []
+    for leaf, axis, (first, last) in zip(leaves, axes, tape.input_structure.bounds, strict=True):
+        if axis is None:
+            array = np.ascontiguousarray(leaf, np.float64)
+            shared[first:last] = array.ravel()
+            lanes = np.broadcast_to(array, (1, *np.shape(leaf)))
+        else:
+            array = np.require(leaf, np.float64, ["ALIGNED"])
+            lanes = np.moveaxis(array, axis, 0)
+            strides[first:last] = lanes.strides[0]
+        keep.append(array)
+        offsets = np.zeros((), np.int64)
+        for length, stride in zip(lanes.shape[1:], lanes.strides[1:], strict=True):
+            offsets = np.add.outer(offsets, np.arange(length) * stride)
+        addresses[first:last] = lanes.__array_interface__["data"][0] + offsets.ravel()
+    return Source(addresses, strides, shared, tuple(keep))

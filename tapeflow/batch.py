@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import blocks
 from tapeflow import debug, settings
-from tapeflow import interpreter as vm
+from tapeflow.interpreter import execute, fill_zero
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import Flags, Ints, Program, aligned
 from tapeflow.structure import Floats
@@ -66,7 +67,7 @@ class BatchProgram:
             return configured
         rows = self.program.n_value_rows + self.program.n_cotangent_rows
         lanes = _CACHE // (8 * max(rows, 1))
-        return min(512, max(vm.GROUP, 1 << lanes.bit_length() - 1)) if lanes else vm.GROUP
+        return min(512, max(blocks.GROUP, 1 << lanes.bit_length() - 1)) if lanes else blocks.GROUP
 
 
 def evaluate_elementwise(tape: Tape, arrays: Sequence[Floats]) -> Floats:
@@ -110,7 +111,7 @@ class _Run:
 
     def outcome(self) -> Outcome:
         program = self.program
-        vm.execute(
+        execute(
             program.shared_forward.address,
             len(program.shared_forward),
             self.shared.ctypes.data,
@@ -165,21 +166,21 @@ class _Run:
 
     def _job(self) -> Ints:
         program, tables = self.program, self.tables
-        job = np.zeros(vm.BATCH_SIZE, np.int64)
-        job[vm.BATCH_LANES], job[vm.BATCH_WIDTH] = self.n_lanes, self.width
-        job[vm.BATCH_STOP] = self.stop.ctypes.data
-        job[vm.BATCH_FORWARD] = program.lane_forward.address
-        job[vm.BATCH_N_FORWARD] = len(program.lane_forward)
-        job[vm.BATCH_REVERSE] = program.lane_reverse.address
-        job[vm.BATCH_N_REVERSE] = len(program.lane_reverse)
-        job[vm.BATCH_SHARED] = self.shared.ctypes.data
-        job[vm.BATCH_N_COTANGENTS] = program.n_cotangent_rows
+        job = np.zeros(blocks.BATCH_SIZE, np.int64)
+        job[blocks.BATCH_LANES], job[blocks.BATCH_WIDTH] = self.n_lanes, self.width
+        job[blocks.BATCH_STOP] = self.stop.ctypes.data
+        job[blocks.BATCH_FORWARD] = program.lane_forward.address
+        job[blocks.BATCH_N_FORWARD] = len(program.lane_forward)
+        job[blocks.BATCH_REVERSE] = program.lane_reverse.address
+        job[blocks.BATCH_N_REVERSE] = len(program.lane_reverse)
+        job[blocks.BATCH_SHARED] = self.shared.ctypes.data
+        job[blocks.BATCH_N_COTANGENTS] = program.n_cotangent_rows
         for place, name in (
-            (vm.BATCH_INPUTS, "inputs"),
-            (vm.BATCH_OUTPUTS, "outputs"),
-            (vm.BATCH_SEEDS, "seeds"),
-            (vm.BATCH_GRADIENTS, "gradients"),
-            (vm.BATCH_REDUCED, "reduced"),
+            (blocks.BATCH_INPUTS, "inputs"),
+            (blocks.BATCH_OUTPUTS, "outputs"),
+            (blocks.BATCH_SEEDS, "seeds"),
+            (blocks.BATCH_GRADIENTS, "gradients"),
+            (blocks.BATCH_REDUCED, "reduced"),
         ):
             job[place], job[place + 1] = tables[name].ctypes.data, len(tables[name])
         return job
@@ -192,28 +193,28 @@ class _Run:
         work = self.n_lanes * (len(self.program.lane_forward) + len(self.program.lane_reverse))
         threads = 1 if work < _SMALL or current.debug_nans else current.threads
         # A task is a power of two of blocks, so that its sums are a subtree of the whole tree.
-        blocks = 1 << max(0, (n_blocks // (8 * threads)).bit_length() - 1)
-        n_tasks = -(-n_blocks // blocks)
+        size = 1 << max(0, (n_blocks // (8 * threads)).bit_length() - 1)
+        n_tasks = -(-n_blocks // size)
         threads = min(threads, n_tasks)
-        self.sums = aligned((n_tasks, len(self.reduced) * vm.GROUP))
+        self.sums = aligned((n_tasks, len(self.reduced) * blocks.GROUP))
         tasks = iter(range(n_tasks))
         run = self._check_tasks if current.debug_nans else self._run_tasks
         if threads == 1:
-            run(tasks, blocks, n_blocks)
+            run(tasks, size, n_blocks)
             return
         helpers = [
-            _pool(threads).submit(self._run_tasks, tasks, blocks, n_blocks)
+            _pool(threads).submit(self._run_tasks, tasks, size, n_blocks)
             for _ in range(threads - 1)
         ]
-        self._join(helpers, tasks, blocks, n_blocks)
+        self._join(helpers, tasks, size, n_blocks)
 
     def _join(
-        self, helpers: list[Future[None]], tasks: Iterator[int], blocks: int, n_blocks: int
+        self, helpers: list[Future[None]], tasks: Iterator[int], size: int, n_blocks: int
     ) -> None:
         """Work beside the helpers until all is done; whatever happens, none runs on after it."""
         try:
             # This thread works too, so a batch inside a batch never waits for a full pool.
-            self._run_tasks(tasks, blocks, n_blocks)
+            self._run_tasks(tasks, size, n_blocks)
         except BaseException:
             self.stop[0] = 1
             raise
@@ -231,28 +232,28 @@ class _Run:
         return (
             aligned(program.n_value_rows * self.width),
             aligned(program.n_cotangent_rows * self.width),
-            aligned((vm.LEVELS, len(self.reduced) * vm.GROUP)),
+            aligned((blocks.LEVELS, len(self.reduced) * blocks.GROUP)),
         )
 
-    def _run_tasks(self, tasks: Iterator[int], blocks: int, n_blocks: int) -> None:
+    def _run_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
         values, cotangents, stack = self._workspace()
         for task in tasks:
-            vm.run_blocks(
+            blocks.run_blocks(
                 self.job,
                 values.ctypes.data,
                 cotangents.ctypes.data,
                 stack.ctypes.data,
-                task * blocks,
-                min((task + 1) * blocks, n_blocks),
+                task * size,
+                min((task + 1) * size, n_blocks),
                 self.sums[task].ctypes.data,
             )
 
-    def _check_tasks(self, tasks: Iterator[int], blocks: int, n_blocks: int) -> None:
+    def _check_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
         """As `_run_tasks`, after looking for the first NaN of each block."""
         values, cotangents, _ = self._workspace()
         for block in range(n_blocks):
             debug.check_block(self.program, self.job, values, cotangents, block, self.shared)
-        self._run_tasks(tasks, blocks, n_blocks)
+        self._run_tasks(tasks, size, n_blocks)
 
     # What is left when the lanes are done.
 
@@ -269,12 +270,12 @@ class _Run:
         if not program.reverse:
             return
         cotangents = aligned(tape.n_slots)
-        vm.fill_zero(cotangents.ctypes.data, tape.n_slots)
+        fill_zero(cotangents.ctypes.data, tape.n_slots)
         for k in batch.shared_outputs.tolist():
             cotangents[tape.outputs[k]] += scale
         for slot in program.boundary.tolist():
             cotangents[slot] += totals[int(program.cotangent_rows[slot]), 1]
-        vm.execute(
+        execute(
             program.shared_reverse.address,
             len(program.shared_reverse),
             self.shared.ctypes.data,
@@ -300,7 +301,7 @@ class _Run:
             pairs = sums[: len(sums) // 2 * 2]
             odd = sums[len(pairs) :]
             sums = np.concatenate([pairs[0::2] + pairs[1::2], odd])
-        groups = sums.reshape(len(self.reduced), vm.GROUP)
+        groups = sums.reshape(len(self.reduced), blocks.GROUP)
         for half in (4, 2, 1):
             groups = groups[:, :half] + groups[:, half:]
         totals = groups[:, 0] + 0.0

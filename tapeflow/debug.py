@@ -32,11 +32,13 @@ def check_block(
     program: Program, job: Ints, values: Floats, cotangents: Floats, block: int, shared: Floats
 ) -> None:
     """Sweep one block of a batch, both ways; FloatingPointError at the first NaN."""
-    width = int(job[vm.BATCH_WIDTH])
+    from tapeflow import blocks
+
+    width = int(job[blocks.BATCH_WIDTH])
     first = block * width
-    n = min(width, int(job[vm.BATCH_LANES]) - first)
-    lanes = -(-n // vm.GROUP) * vm.GROUP
-    vm.load_lanes(job, values.ctypes.data, first, n, lanes)
+    n = min(width, int(job[blocks.BATCH_LANES]) - first)
+    lanes = -(-n // blocks.GROUP) * blocks.GROUP
+    blocks.load_lanes(job, values.ctypes.data, first, n, lanes)
     value_rows = values[: program.n_value_rows * lanes].reshape(-1, lanes)
     cotangent_rows = cotangents[: program.n_cotangent_rows * lanes].reshape(-1, lanes)
     _check_inputs(program, value_rows, program.value_rows[: program.tape.n_inputs], first, n)
@@ -46,7 +48,7 @@ def check_block(
     checker.n = n
     checker.forward(program.lane_forward)
     cotangent_rows[:] = -0.0
-    vm.seed_lanes(job, cotangents.ctypes.data, first, n, lanes)
+    blocks.seed_lanes(job, cotangents.ctypes.data, first, n, lanes)
     checker.reverse(program.lane_reverse)
 
 

@@ -2,22 +2,15 @@
 
 Code is a stream of 32-bit numbers, an instruction being its length, the address of its kernel
 (two numbers) and its record: the places of its result and operands. Every kernel is called alike,
-so one loop serves both directions and every op. `run_sample` and `run_blocks` take a job, an
-int64 array of counts and addresses, in the order of the names below.
+so one loop serves both directions and every op. `run_sample` takes a job, an int64 array of
+counts and addresses in the order of the names below; for batches see `blocks`.
 """
 
 from typing import Any
 
 from numba import njit, types
 
-from tapeflow.addresses import (
-    call_kernel,
-    load_flag,
-    load_float,
-    load_int,
-    load_int32,
-    store_float,
-)
+from tapeflow.addresses import call_kernel, load_float, load_int, load_int32, store_float
 
 # A job of one sample. Values and cotangents have one number a slot; results are the outputs and
 # then the gradients of the inputs; seeds are added to the outputs' cotangents.
@@ -37,43 +30,10 @@ from tapeflow.addresses import (
     SAMPLE_SIZE,
 ) = range(13)
 
-# A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
-# lane 0 and the stride from lane to lane in bytes; a reduced row has its place and 1 for a
-# cotangent or 0 for a value.
-(
-    BATCH_LANES,
-    BATCH_WIDTH,
-    BATCH_STOP,
-    BATCH_FORWARD,
-    BATCH_N_FORWARD,
-    BATCH_REVERSE,
-    BATCH_N_REVERSE,
-    BATCH_SHARED,
-    BATCH_N_COTANGENTS,
-    BATCH_INPUTS,
-    BATCH_N_INPUTS,
-    BATCH_OUTPUTS,
-    BATCH_N_OUTPUTS,
-    BATCH_SEEDS,
-    BATCH_N_SEEDS,
-    BATCH_GRADIENTS,
-    BATCH_N_GRADIENTS,
-    BATCH_REDUCED,
-    BATCH_N_REDUCED,
-    BATCH_SIZE,
-) = range(20)
-
-GROUP = 8
-"""Lanes are summed in groups of this many, whatever the block's width: see `reduce_row`."""
-
-LEVELS = 48
-"""Depth of the tree of partial sums: enough for 2**48 blocks."""
-
-_INT = types.int64
-_VOID = types.void
-_JOB = types.Array(types.int64, 1, "C", readonly=True)
-_FLAGS = types.Array(types.boolean, 1, "C")
-_OPTIONS: dict[str, Any] = {
+INT = types.int64
+VOID = types.void
+JOB = types.Array(types.int64, 1, "C", readonly=True)
+OPTIONS: dict[str, Any] = {
     "cache": True,
     "nogil": True,
     "error_model": "numpy",
@@ -82,7 +42,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def execute(code, n, values, cotangents, shared, lanes):  # type: ignore[no-untyped-def]
     """Run n instructions of the code at an address."""
     for _ in range(n):
@@ -90,14 +50,14 @@ def execute(code, n, values, cotangents, shared, lanes):  # type: ignore[no-unty
         code += load_int32(code) * 4
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def fill_zero(address, n):  # type: ignore[no-untyped-def]
     # A negative zero adds to any number, zeros of either sign too, without a trace.
     for i in range(n):
         store_float(address + 8 * i, -0.0)
 
 
-@njit(_VOID(_JOB), **_OPTIONS)
+@njit(VOID(JOB), **OPTIONS)
 def run_sample(job):  # type: ignore[no-untyped-def]
     """One sample: forward, and in reverse where the job has reverse code or gradients to give."""
     values, cotangents = job[SAMPLE_VALUES], job[SAMPLE_COTANGENTS]
@@ -118,164 +78,3 @@ def run_sample(job):  # type: ignore[no-untyped-def]
         store_float(results + 8 * (n_outputs + k), gradient)
 
 
-@njit(**_OPTIONS)
-def load_lanes(job, values, first, n, lanes):  # type: ignore[no-untyped-def]
-    """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
-    table = job[BATCH_INPUTS]
-    for k in range(job[BATCH_N_INPUTS]):
-        row = values + 8 * lanes * load_int(table + 24 * k)
-        stride = load_int(table + 24 * k + 16)
-        source = load_int(table + 24 * k + 8) + first * stride
-        if stride == 8:
-            for lane in range(n):
-                store_float(row + 8 * lane, load_float(source + 8 * lane))
-        else:
-            for lane in range(n):
-                store_float(row + 8 * lane, load_float(source + stride * lane))
-        for lane in range(n, lanes):
-            store_float(row + 8 * lane, load_float(row + 8 * (n - 1)))
-
-
-@njit(**_OPTIONS)
-def store_lanes(table, n_rows, rows, first, n, lanes):  # type: ignore[no-untyped-def]
-    """Copy a block of values or cotangents out to the places of a table."""
-    for k in range(n_rows):
-        row = rows + 8 * lanes * load_int(table + 24 * k)
-        stride = load_int(table + 24 * k + 16)
-        target = load_int(table + 24 * k + 8) + first * stride
-        for lane in range(n):
-            # Adding zero makes the sweeps' negative zeros positive.
-            store_float(target + stride * lane, load_float(row + 8 * lane) + 0.0)
-
-
-@njit(**_OPTIONS)
-def seed_lanes(job, cotangents, first, n, lanes):  # type: ignore[no-untyped-def]
-    """Add each output's seed to its cotangent: 1, or the caller's where there is an address."""
-    table = job[BATCH_SEEDS]
-    for k in range(job[BATCH_N_SEEDS]):
-        row = cotangents + 8 * lanes * load_int(table + 24 * k)
-        source, stride = load_int(table + 24 * k + 8), load_int(table + 24 * k + 16)
-        for lane in range(n):
-            seed = 1.0 if source == 0 else load_float(source + stride * (first + lane))
-            store_float(row + 8 * lane, load_float(row + 8 * lane) + seed)
-
-
-@njit(**_OPTIONS)
-def reduce_row(row, n, lanes):  # type: ignore[no-untyped-def]
-    """Sum a row's groups of lanes, in place, into its first group.
-
-    The tree is balanced over groups by their number in the batch, and lanes beyond the batch add
-    nothing; so the sum has the same bits for every block width, as it has for every number of
-    threads.
-    """
-    for lane in range(n, lanes):
-        store_float(row + 8 * lane, -0.0)
-    groups = lanes // GROUP
-    while groups > 1:
-        for pair in range(groups // 2):
-            for lane in range(GROUP):
-                place = row + 8 * (GROUP * 2 * pair + lane)
-                total = load_float(place) + load_float(place + 8 * GROUP)
-                store_float(row + 8 * (GROUP * pair + lane), total)
-        if groups % 2:
-            for lane in range(GROUP):
-                last = load_float(row + 8 * (GROUP * (groups - 1) + lane))
-                store_float(row + 8 * (GROUP * (groups // 2) + lane), last)
-        groups = (groups + 1) // 2
-
-
-@njit(**_OPTIONS)
-def push_sum(stack, size, level, source):  # type: ignore[no-untyped-def]
-    """Put a block's sums on a level of the stack of partial sums, from an address."""
-    for i in range(size):
-        store_float(stack + 8 * (level * size + i), load_float(source + 8 * i))
-
-
-@njit(**_OPTIONS)
-def merge_sum(stack, size, level, total):  # type: ignore[no-untyped-def]
-    """Add a level of the stack to the sums at an address."""
-    for i in range(size):
-        left = load_float(stack + 8 * (level * size + i))
-        store_float(total + 8 * i, left + load_float(total + 8 * i))
-
-
-@njit(**_OPTIONS)
-def collect_block(job, values, cotangents, n, lanes, sums):  # type: ignore[no-untyped-def]
-    """Sum the job's reduced rows over a block: one group of lanes for each, end to end."""
-    table = job[BATCH_REDUCED]
-    for k in range(job[BATCH_N_REDUCED]):
-        rows = cotangents if load_int(table + 24 * k + 8) else values
-        row = rows + 8 * lanes * load_int(table + 24 * k)
-        reduce_row(row, n, lanes)
-        for lane in range(GROUP):
-            store_float(sums + 8 * (GROUP * k + lane), load_float(row + 8 * lane))
-
-
-@njit(**_OPTIONS)
-def _fold(stack, size, n_blocks, sums):  # type: ignore[no-untyped-def]
-    """Add up the levels that n_blocks blocks have left on the stack."""
-    fill_zero(sums, size)
-    for level in range(LEVELS):
-        if n_blocks >> level & 1:
-            merge_sum(stack, size, level, sums)
-
-
-@njit(_VOID(_JOB, _INT, _INT, _INT, _INT, _INT, _INT), **_OPTIONS)
-def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):  # type: ignore[no-untyped-def]
-    """Sweep blocks first_block to last_block - 1, and leave their sums at an address.
-
-    The range starts at a multiple of a power of two no smaller than its length, so its sums are a
-    subtree of the batch's tree. ``stack`` has room for LEVELS sums. Stops early at the stop flag.
-    """
-    width, size = job[BATCH_WIDTH], job[BATCH_N_REDUCED] * GROUP
-    for block in range(first_block, last_block):
-        if load_flag(job[BATCH_STOP]):
-            return
-        first = block * width
-        n = min(width, job[BATCH_LANES] - first)
-        lanes = (n + GROUP - 1) // GROUP * GROUP
-        load_lanes(job, values, first, n, lanes)
-        execute(
-            job[BATCH_FORWARD], job[BATCH_N_FORWARD], values, cotangents, job[BATCH_SHARED], lanes
-        )
-        store_lanes(job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS], values, first, n, lanes)
-        fill_zero(cotangents, job[BATCH_N_COTANGENTS] * lanes)
-        seed_lanes(job, cotangents, first, n, lanes)
-        execute(
-            job[BATCH_REVERSE], job[BATCH_N_REVERSE], values, cotangents, job[BATCH_SHARED], lanes
-        )
-        store_lanes(job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS], cotangents, first, n, lanes)
-        if size == 0:
-            continue
-        collect_block(job, values, cotangents, n, lanes, sums)
-        level, position = 0, block - first_block
-        while position & 1:
-            merge_sum(stack, size, level, sums)
-            position >>= 1
-            level += 1
-        push_sum(stack, size, level, sums)
-    if size and last_block > first_block:
-        _fold(stack, size, last_block - first_block, sums)
-
-
-@njit(
-    _VOID(
-        types.Array(types.int64, 1, "C", readonly=True),
-        types.Array(types.int32, 1, "C", readonly=True),
-        types.int64,
-        types.Array(types.boolean, 1, "C", readonly=True),
-        _FLAGS,
-        _FLAGS,
-    ),
-    **_OPTIONS,
-)
-def propagate(starts, operands, first_result, opaque, lane, active):  # type: ignore[no-untyped-def]
-    """Mark the results that differ by lane, and those that a gradient flows through.
-
-    ``lane`` and ``active`` hold one flag a slot, set for inputs and constants; ``opaque`` says
-    which instructions no gradient passes.
-    """
-    for i in range(len(opaque)):
-        for k in range(starts[i], starts[i + 1]):
-            lane[first_result + i] |= lane[operands[k]]
-            active[first_result + i] |= active[operands[k]] and not opaque[i]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow.interpreter import propagate
 from tapeflow.kernels.compiler import Kernel, addresses
 from tapeflow.ops import FIRST_GATE, OPS
 from tapeflow.structure import Floats
@@ -53,7 +52,7 @@ class Program:
         self.lane[: tape.n_inputs] = lane
         self.active = np.zeros(tape.n_slots, np.bool_)
         self.active[: tape.n_inputs] = wanted & reverse
-        propagate(
+        _propagate(
             tape.starts, tape.operands, first_result, _opaque(tape), self.lane, self.active
         )
         lane_results = self.lane[first_result:]
@@ -135,6 +134,37 @@ class Program:
 
 _BY_OPCODE = {op.opcode: op for op in OPS}
 _OPAQUE = {op.opcode for op in OPS if op.zero_derivative}
+
+
+_SHORT = 1000
+"""Instructions up to which Python is faster than loading a compiled function."""
+
+
+def _propagate(
+    starts: Ints,
+    operands: npt.NDArray[np.int32],
+    first_result: int,
+    opaque: Flags,
+    lane: Flags,
+    active: Flags,
+) -> None:
+    """Mark the results that differ by lane, and those that a gradient flows through.
+
+    ``lane`` and ``active`` hold one flag a slot, set for inputs and constants; ``opaque`` says
+    which instructions no gradient passes.
+    """
+    if len(opaque) > _SHORT:
+        from tapeflow.blocks import propagate
+
+        propagate(starts, operands, first_result, opaque, lane, active)
+        return
+    places, lanes, actives = operands.tolist(), lane.tolist(), active.tolist()
+    bounds = starts.tolist()
+    for i, blocked in enumerate(opaque.tolist()):
+        own = places[bounds[i] : bounds[i + 1]]
+        lanes[first_result + i] = any(lanes[slot] for slot in own)
+        actives[first_result + i] = not blocked and any(actives[slot] for slot in own)
+    lane[:], active[:] = lanes, actives
 
 
 def _opaque(tape: Tape) -> Flags:

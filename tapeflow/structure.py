@@ -75,7 +75,7 @@ class Structure:
         ]
 
     def unflatten(self, leaves: Iterable[Any]) -> Any:
-        return optree.tree_unflatten(self.treedef, leaves)
+        return self.treedef.unflatten(leaves)
 
 
 def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:

@@ -1,6 +1,8 @@
 """The transforms: record, function, grad, value_and_grad."""
 
 import functools
+import itertools
+import operator
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import optree
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.evaluate import Evaluation, sample_program
 from tapeflow.recorded import Recorded, flatten_args, shape_of, traced_leaf
-from tapeflow.structure import Floats, Structure, flatten
+from tapeflow.structure import NUMBER, Floats, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.tracer import traced
 from tapeflow.transforms import inline, pullback
@@ -121,82 +123,124 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
 class Part:
     """One argument to differentiate in: its leaves, their slots, and its structure alone."""
 
+    argument: int
     leaves: slice
     slots: slice
     structure: Structure
 
 
 class Replay:
-    """A gradient call whose arguments are like those of an earlier one: little is left to do."""
+    """A gradient call whose arguments are like those of an earlier one: little is left to do.
+
+    What it saves is Python's time: taking arguments apart with optree costs more than the sweeps
+    of a small tape, so arguments that are leaves, or flat tuples and lists of floats, go without.
+    """
 
     def __init__(
-        self,
-        gradient: "Gradient",
-        tape: Tape,
-        parts: Sequence[Part],
-        leaves: Sequence[Any],
-        treedef: optree.PyTreeSpec,
+        self, gradient: "Gradient", tape: Tape, parts: Sequence[Part], args: tuple[Any, ...]
     ) -> None:
         first = min((part.slots.start for part in parts), default=0)
         last = max((part.slots.stop for part in parts), default=0)
         self.program = sample_program(tape, slice(first, last))
-        self.parts, self.treedef = parts, treedef
         self.structure, self.output = tape.input_structure, tape.output_structure
         self.single, self.with_value = gradient.single, gradient.with_value
+        leaves = optree.tree_leaves(args)
+        self.arg_types = list(map(type, args))
         self.types = list(map(type, leaves))
         self.arrays = [
             (k, leaf.shape, leaf.dtype)
             for k, leaf in enumerate(leaves)
             if isinstance(leaf, np.ndarray)
         ]
+        self.bare = len(leaves) == len(args) and self.types == self.arg_types
+        self.flat = all(kind in (tuple, list) for kind in self.arg_types) and self.types == [
+            float for arg in args for _ in arg
+        ]
+        self.lengths = list(map(len, args)) if self.flat else []
         self.floats_only = all(kind is float for kind in self.types)
-        self.pack = struct.Struct(f"{self.structure.size}d").pack_into
-        self.unpack = struct.Struct(f"{1 + self.structure.size}d").unpack_from
-
-    def matches(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> bool:
-        """Whether the arguments have the structure, types, shapes and dtypes of the earlier."""
-        if treedef != self.treedef or list(map(type, leaves)) != self.types:
-            return False
-        return all(
-            leaves[k].shape == shape and leaves[k].dtype == dtype
-            for k, shape, dtype in self.arrays
+        size = self.structure.size
+        self.short_vectors = size <= 64 and len(self.arrays) == len(leaves) == sum(
+            len(shape) == 1 for _, shape, _ in self.arrays
         )
+        self.pack = struct.Struct(f"{size}d").pack_into
+        self.unpack = struct.Struct(f"{1 + size}d").unpack_from
+        self.build = [self._builder(part, args) for part in parts]
+        plain = self.floats_only and self.output == NUMBER
+        self.value = operator.itemgetter(0) if plain else self._value
+
+    def leaves(self, args: tuple[Any, ...]) -> Sequence[Any] | None:
+        """The arguments' leaves if they are like the earlier ones, or None."""
+        if list(map(type, args)) != self.arg_types:
+            return None
+        if self.bare:
+            leaves: Sequence[Any] = args
+        elif self.flat:
+            if list(map(len, args)) != self.lengths:
+                return None
+            leaves = list(itertools.chain.from_iterable(args))
+            if list(map(type, leaves)) != self.types:
+                return None
+        else:
+            leaves, treedef = flatten(args)
+            if treedef != self.structure.treedef or list(map(type, leaves)) != self.types:
+                return None
+        for k, shape, dtype in self.arrays:
+            if leaves[k].shape != shape or leaves[k].dtype != dtype:
+                return None
+        return leaves
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
-        workspace = self.program.workspace()
+        program = self.program
+        workspace = program.workspace()
         if self.floats_only:
             # struct moves a few Python floats three times as fast as NumPy.
-            self.pack(workspace.values, 0, *leaves)
-            self.program.run(workspace)
-            flat: Any = self.unpack(workspace.results)
-            self.program.release(workspace)
-            gradients = [
-                part.structure.treedef.unflatten(flat[1 + part.slots.start : 1 + part.slots.stop])
-                for part in self.parts
-            ]
+            self.pack(workspace.memory, 0, *leaves)
+            program.run(workspace)
+            flat: Any = self.unpack(workspace.result_memory)
         else:
-            self.structure.pack(leaves, workspace.inputs)
-            self.program.run(workspace)
+            if self.short_vectors:
+                numbers = itertools.chain.from_iterable([leaf.tolist() for leaf in leaves])
+                self.pack(workspace.memory, 0, *numbers)
+            else:
+                self.structure.pack(leaves, workspace.inputs)
+            program.run(workspace)
             flat = workspace.results.copy()
-            self.program.release(workspace)
-            gradients = [self._cast(part, flat[1:][part.slots], leaves) for part in self.parts]
-        gradient = gradients[0] if self.single else tuple(gradients)
-        if not self.with_value:
-            return gradient
-        shape = self.output.leaves[0].shape
-        value = float(flat[0]) if shape is None else np.full(shape, flat[0])
-        return self.output.treedef.unflatten([value]), gradient
+        program.release(workspace)
+        gradient = self.build[0](flat) if self.single else tuple([b(flat) for b in self.build])
+        return (self.value(flat), gradient) if self.with_value else gradient
 
-    def _cast(self, part: Part, own: Floats, leaves: Sequence[Any]) -> Any:
-        """An argument's gradient in the types of its leaves."""
-        pieces = part.structure.split(own)
-        for k, leaf in enumerate(leaves[part.leaves]):
-            if type(leaf) is np.ndarray:
-                if leaf.dtype != np.float64:
-                    pieces[k] = pieces[k].astype(leaf.dtype)
-            elif type(leaf) is not float:
-                pieces[k] = type(leaf)(pieces[k])
-        return part.structure.treedef.unflatten(pieces)
+    def _value(self, flat: Any) -> Any:
+        value = float(flat[0])
+        shape = self.output.leaves[0].shape
+        return self.output.unflatten([value if shape is None else np.full(shape, value)])
+
+    def _builder(self, part: Part, args: tuple[Any, ...]) -> Callable[[Any], Any]:
+        """What makes an argument's gradient of the outputs and gradients in one run."""
+        own = slice(1 + part.slots.start, 1 + part.slots.stop)
+        structure, treedef = part.structure, part.structure.treedef
+        kind = self.arg_types[part.argument]
+        if self.floats_only:
+            if kind is float:
+                return operator.itemgetter(own.start)
+            if kind is tuple and self.flat:
+                return operator.itemgetter(own)
+            return lambda flat: treedef.unflatten(flat[own])
+        casts = [
+            (k, leaf.dtype) if isinstance(leaf, np.ndarray) else (k, type(leaf))
+            for k, leaf in enumerate(optree.tree_leaves(args)[part.leaves])
+            if getattr(leaf, "dtype", None) != np.float64 and type(leaf) is not float
+        ]
+        if kind is np.ndarray and not casts and len(structure.leaves[0].shape or ()) == 1:
+            return operator.itemgetter(own)
+
+        def build(flat: Floats) -> Any:
+            pieces = structure.split(flat[own])
+            for k, cast in casts:
+                piece = pieces[k]
+                pieces[k] = piece.astype(cast) if isinstance(piece, np.ndarray) else cast(piece)
+            return treedef.unflatten(pieces)
+
+        return build
 
 
 class Gradient:
@@ -213,31 +257,22 @@ class Gradient:
         self._last: Replay | None = None
 
     def __call__(self, *args: Any) -> Any:
-        leaves, treedef = flatten(args)
         replay = self._last
-        if (
-            replay is None
-            or not replay.matches(leaves, treedef)
-            or not self.recorded.is_current()
-        ):
-            replay = self._prepare(args)
-            if replay is None:
-                return self._inline(*flatten_args(args)[:2])
-            self._last = replay
-        return replay(leaves)
-
-    def _prepare(self, args: tuple[Any, ...]) -> Replay | None:
-        """What replays a call with such arguments; None inside a recording."""
+        if replay is not None and self.recorded.is_current():
+            leaves = replay.leaves(args)
+            if leaves is not None:
+                return replay(leaves)
         leaves, treedef, is_traced = flatten_args(args)
         if is_traced:
-            return None
+            return self._inline(leaves, treedef)
         tape = self.recorded.tape(leaves, treedef)
         if len(tape.input_structure.leaves) != len(leaves):
-            return None  # it closes over traced values
+            return self._inline(leaves, treedef)  # it closes over traced values
         self.check_scalar(tape)
         parts = self.parts(tape.input_structure)
         self.check_real(leaves, parts)
-        return Replay(self, tape, parts, leaves, treedef)
+        self._last = replay = Replay(self, tape, parts, args)
+        return replay(leaves)
 
     def check_scalar(self, tape: Tape) -> None:
         if len(tape.outputs) != 1:
@@ -262,6 +297,7 @@ class Gradient:
             own = slice(firsts[argument], firsts[argument + 1])
             parts.append(
                 Part(
+                    argument,
                     own,
                     slice(bounds[own.start], bounds[own.stop]),
                     Structure(children[argument], structure.leaves[own]),

@@ -9,7 +9,7 @@ is recorded again. (What is changed in place cannot be seen: pass it as an argum
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -144,9 +144,10 @@ def _environment(function: Any) -> Iterator[tuple[Any, Any, Any]]:
             yield cell, None, _cell(cell)
             pending.append(_cell(cell))
         for name in _global_names(current.__code__):
-            if name in current.__globals__:
-                yield current.__globals__, name, current.__globals__[name]
-                pending.append(current.__globals__[name])
+            value = current.__globals__.get(name)
+            if value is not None and not isinstance(value, ModuleType):
+                yield current.__globals__, name, value
+                pending.append(value)
 
 
 def _global_names(code: CodeType) -> set[str]:

@@ -116,6 +116,10 @@ def structure_of(tree: Any) -> tuple[list[Any], Structure]:
     return leaves, Structure(treedef, tuple(map(leaf_of, leaves)))
 
 
+NUMBER = Structure(flatten(0.0)[1], (Leaf(None),))
+"""The structure of one plain number."""
+
+
 def flat_structure(n: int) -> Structure:
     """The structure of n numbers given as n arguments."""
     return Structure(flatten((0.0,) * n)[1], (Leaf(None),) * n)

@@ -351,5 +351,3 @@ def _elements(leaf: Any) -> list[Any]:
 def _plain(function: Any) -> Any:
     """The Python function in a ``tpf.function``: recording goes through to it."""
     return function.recorded.function if isinstance(function, Function) else function
-
-

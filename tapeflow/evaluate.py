@@ -14,6 +14,7 @@ from tapeflow.tape import Tape
 if TYPE_CHECKING:
     from tapeflow.sample import SampleProgram, Workspace
 
+
 def sample_program(tape: Tape, wanted: slice | None) -> "SampleProgram":
     """The tape's program for one sample, with the gradients of some inputs (None: no reverse)."""
     key = ("sample", None if wanted is None else (wanted.start, wanted.stop))

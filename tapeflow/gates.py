@@ -118,9 +118,7 @@ def _python_op(name: str, instance: Any) -> Op:
         raise GateError(f"gate {name} runs in Python and has no rule")
 
     prototype = copy.copy(instance)
-    return Op(
-        FIRST_GATE, name, arity, rule, name, name, python=PythonGate(name, prototype, arity)
-    )
+    return Op(FIRST_GATE, name, arity, rule, name, name, python=PythonGate(name, prototype, arity))
 
 
 class RuleGate:
@@ -148,7 +146,9 @@ class RuleGate:
 
     def __call__(self, *operands: Any) -> Any:
         if len(operands) != self.op.arity:
-            raise TypeError(f"gate {self.op.name} takes {self.op.arity} inputs, not {len(operands)}")
+            raise TypeError(
+                f"gate {self.op.name} takes {self.op.arity} inputs, not {len(operands)}"
+            )
         if any(map(is_traced, operands)):
             return _record(self.op, operands)
         return self.op.rule(*operands)[0]

@@ -76,5 +76,3 @@ def run_sample(job):  # type: ignore[no-untyped-def]
     for k in range(job[SAMPLE_N_INPUTS]):
         gradient = load_float(cotangents + 8 * k) + 0.0
         store_float(results + 8 * (n_outputs + k), gradient)
-
-

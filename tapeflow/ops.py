@@ -44,9 +44,7 @@ def _row(
 ) -> Op:
     rule = getattr(rules, f"rule_{name}")
     arity = len(inspect.signature(rule).parameters)
-    return Op(
-        opcode, name, arity, rule, function or name, symbol or name, ufuncs, zero_derivative
-    )
+    return Op(opcode, name, arity, rule, function or name, symbol or name, ufuncs, zero_derivative)
 
 
 # The number in front is what a saved tape holds: it is never changed and never used again.

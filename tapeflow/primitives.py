@@ -29,6 +29,10 @@ class _NumPy:
         # NumPy has no fma: libm's, element by element. It is the oracle, and may be slow.
         self._fma = np.frompyfunc(libm.fma, 3, 1)
 
+    def lift(self, x: Value) -> Value:
+        """A plain number as one of these values."""
+        return x if isinstance(x, np.ndarray) else np.float64(x)
+
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         return np.asarray(self._fma(a, b, c), np.float64)[()]
 
@@ -83,9 +87,7 @@ class _NumPy:
         kind = np.int64 if isinstance(values[0], int) else np.float64
         return np.asarray([wrap(v) if isinstance(v, int) else v for v in values], kind)[index]
 
-    def rarely(
-        self, mask: Value, slow: Callable[..., Value], fast: Value, *args: Value
-    ) -> Value:
+    def rarely(self, mask: Value, slow: Callable[..., Value], fast: Value, *args: Value) -> Value:
         if not np.any(mask):
             return fast
         result = slow(*args)
@@ -119,9 +121,10 @@ def elementary(function: Callable[..., Value]) -> Callable[..., Value]:
         backend = backend_of(*args)
         if backend is _numpy:
             with np.errstate(all="ignore"):
-                return function(*(a if isinstance(a, np.ndarray) else np.float64(a) for a in args))
-        record = getattr(backend, "elementary", None)
-        return function(*args) if record is None else record(function.__name__, args)
+                return function(*map(backend.lift, args))
+        if hasattr(backend, "elementary"):
+            return backend.elementary(function.__name__, args)
+        return function(*map(backend.lift, args))
 
     return call
 

@@ -52,9 +52,7 @@ class Program:
         self.lane[: tape.n_inputs] = lane
         self.active = np.zeros(tape.n_slots, np.bool_)
         self.active[: tape.n_inputs] = wanted & reverse
-        _propagate(
-            tape.starts, tape.operands, first_result, _opaque(tape), self.lane, self.active
-        )
+        _propagate(tape.starts, tape.operands, first_result, _opaque(tape), self.lane, self.active)
         lane_results = self.lane[first_result:]
         self.boundary = self._boundary(lane_results)
         self.value_rows, self.n_value_rows = _number(self.lane)
@@ -120,11 +118,11 @@ class Program:
         kernels = []
         for key in unique.tolist():
             opcode = key >> 32
-            op = self.tape.gates[opcode - FIRST_GATE] if opcode >= FIRST_GATE else _BY_OPCODE[opcode]
-            keep = self.reverse and op.python is not None
-            kernels.append(
-                Kernel(op, reverse, lanes, (key >> 16) & 0xFFFF, key & 0xFFFF, keep)
+            op = (
+                self.tape.gates[opcode - FIRST_GATE] if opcode >= FIRST_GATE else _BY_OPCODE[opcode]
             )
+            keep = self.reverse and op.python is not None
+            kernels.append(Kernel(op, reverse, lanes, (key >> 16) & 0xFFFF, key & 0xFFFF, keep))
         return np.array(addresses(kernels), np.int64)[inverse]
 
     @property

@@ -59,9 +59,7 @@ class Recorded:
                     return self._tapes.pop(key)
             return self._tapes[key]
 
-    def trace(
-        self, leaves: Sequence[Any], treedef: optree.PyTreeSpec
-    ) -> tuple[Tape, list[Tracer]]:
+    def trace(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> tuple[Tape, list[Tracer]]:
         """A new tape, and the values of enclosing recordings that the function closes over."""
         shapes = tuple(traced_leaf(leaf) for leaf in leaves)
         return trace(self.function, Structure(treedef, shapes), self.names(leaves, treedef))
@@ -163,4 +161,3 @@ def _cell(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not bound yet
         return None
-

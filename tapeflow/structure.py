@@ -123,4 +123,3 @@ NUMBER = Structure(flatten(0.0)[1], (Leaf(None),))
 def flat_structure(n: int) -> Structure:
     """The structure of n numbers given as n arguments."""
     return Structure(flatten((0.0,) * n)[1], (Leaf(None),) * n)
-

@@ -107,7 +107,9 @@ class Mapped:
                 in_axes = tuple(in_axes)
             full = optree.broadcast_prefix(in_axes, args, none_is_leaf=True)
         except ValueError as error:
-            raise StructureError(f"in_axes={in_axes!r} does not fit the arguments: {error}") from None
+            raise StructureError(
+                f"in_axes={in_axes!r} does not fit the arguments: {error}"
+            ) from None
         # An argument's own Nones are no leaves, but have taken an axis here.
         holes = optree.tree_leaves(args, none_is_leaf=True)
         axes = [axis for axis, leaf in zip(full, holes, strict=True) if leaf is not None]
@@ -127,9 +129,7 @@ class Mapped:
 
     def _batch_size(self, leaves: Sequence[Any], axes: Sequence[Axis]) -> int:
         sizes = {
-            leaf.shape[axis]
-            for leaf, axis in zip(leaves, axes, strict=True)
-            if axis is not None
+            leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None
         }
         if not sizes:
             raise StructureError(
@@ -146,9 +146,12 @@ class Mapped:
     # Programs.
 
     def _program(self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part]) -> "BatchProgram":
-        key = ("batch", tuple(axis is not None for axis in axes), self._reduce is None, *(
-            (part.slots.start, part.slots.stop) for part in parts
-        ))
+        key = (
+            "batch",
+            tuple(axis is not None for axis in axes),
+            self._reduce is None,
+            *((part.slots.start, part.slots.stop) for part in parts),
+        )
         program = tape.prepared.get(key)
         if program is None:
             from tapeflow.batch import BatchProgram  # brings Numba, which takes a while

@@ -56,9 +56,7 @@ class GateKernels:
         if self._keep:
             _instances[values, int(places[0])] = instances
 
-    def reverse(
-        self, values: int, cotangents: int, single: int, record: int, lanes: int
-    ) -> None:
+    def reverse(self, values: int, cotangents: int, single: int, record: int, lanes: int) -> None:
         arity = self._gate.arity
         places = _record(record, 2 + 2 * arity)
         flowing = _row(cotangents, places[1], lanes)
@@ -107,6 +105,4 @@ def _row(base: int, place: Any, lanes: int) -> npt.NDArray[np.float64]:
 
 
 def _record(address: int, n: int) -> npt.NDArray[np.int32]:
-    return np.ctypeslib.as_array(
-        ctypes.cast(address, ctypes.POINTER(ctypes.c_int32)), (n,)
-    )
+    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_int32)), (n,))

@@ -87,9 +87,7 @@ def _object(kernel: Kernel) -> bytes:
 
 
 def _callback(kernel: Kernel) -> int:
-    gate = GateKernels(
-        kernel.op.python, kernel.lanes, kernel.shared, kernel.active, kernel.keep
-    )
+    gate = GateKernels(kernel.op.python, kernel.lanes, kernel.shared, kernel.active, kernel.keep)
     function = guarded(gate.reverse if kernel.reverse else gate.forward)
     _callbacks.append(function)
     return address(function)
@@ -147,9 +145,7 @@ class _Body:
             }
 
     def _place(self, position: int) -> ir.Value:
-        pointer = self.builder.gep(
-            self.record, [ir.Constant(_I64, position)], source_etype=_I32
-        )
+        pointer = self.builder.gep(self.record, [ir.Constant(_I64, position)], source_etype=_I32)
         return self.builder.zext(self.builder.load(pointer, typ=_I32, align=4), _I64)
 
     def _row(self, base: ir.Value, position: int) -> ir.Value:
@@ -166,9 +162,7 @@ class _Body:
 
     def _load(self, row: ir.Value, lane: ir.Value) -> Float:
         pointer = self.builder.gep(row, [lane], source_etype=ir.DoubleType())
-        return Float(
-            self.emitter, self.builder.load(pointer, typ=self.emitter.float_type, align=8)
-        )
+        return Float(self.emitter, self.builder.load(pointer, typ=self.emitter.float_type, align=8))
 
     def _store(self, row: ir.Value, lane: ir.Value, value: Float) -> None:
         pointer = self.builder.gep(row, [lane], source_etype=ir.DoubleType())
@@ -212,4 +206,3 @@ class _Body:
         result = azfma(flowing, self.emitter.float(partial), total)
         assert isinstance(result, Float)
         return result
-

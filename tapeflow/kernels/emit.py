@@ -49,9 +49,7 @@ class Emitter:
             ir.Constant(self.float_type, ir.Undefined), scalar, ir.Constant(_I32, 0)
         )
         zeros = ir.Constant(ir.VectorType(_I32, self.width), [0] * self.width)
-        return self.builder.shuffle_vector(
-            first, ir.Constant(self.float_type, ir.Undefined), zeros
-        )
+        return self.builder.shuffle_vector(first, ir.Constant(self.float_type, ir.Undefined), zeros)
 
     def float(self, value: Any) -> "Float":
         if isinstance(value, Float):
@@ -76,6 +74,9 @@ class Emitter:
             kinds = [arg.value.type for arg in args]
             function = ir.Function(module, ir.FunctionType(result, kinds), name)
         return self.builder.call(function, [arg.value for arg in args])
+
+    def lift(self, x: Any) -> Any:
+        return x if isinstance(x, _Value) else self.float(x)
 
     # The primitives.
 
@@ -142,7 +143,9 @@ class Emitter:
         name = module.get_unique_name("table")
         data = ir.GlobalVariable(module, kind, name)
         data.global_constant, data.linkage = True, "internal"
-        data.initializer = ir.Constant(kind, [ir.Constant(element, wrap(v) if whole else v) for v in values])
+        data.initializer = ir.Constant(
+            kind, [ir.Constant(element, wrap(v) if whole else v) for v in values]
+        )
 
         def look_up(i: ir.Value) -> ir.Value:
             place = self.builder.gep(data, [ir.Constant(_I64, 0), i], source_etype=kind)
@@ -167,8 +170,10 @@ class Emitter:
         builder.cbranch(self._any(mask), path, after).set_weights([1, 1000])
         builder.position_at_end(path)
         found = slow(*args)
-        founds = [self.where(mask, s, f) for s, f in
-                  zip(found if several else (found,), fasts, strict=True)]
+        founds = [
+            self.where(mask, s, f)
+            for s, f in zip(found if several else (found,), fasts, strict=True)
+        ]
         end = builder.block
         builder.branch(after)
         builder.position_at_end(after)
@@ -207,15 +212,11 @@ def _binary(lift: str, instruction: str) -> Any:
 
     def forward(self: Any, other: Any) -> Any:
         emit = getattr(self.emitter.builder, instruction)
-        return type(self)(
-            self.emitter, emit(self.value, getattr(self.emitter, lift)(other).value)
-        )
+        return type(self)(self.emitter, emit(self.value, getattr(self.emitter, lift)(other).value))
 
     def reflected(self: Any, other: Any) -> Any:
         emit = getattr(self.emitter.builder, instruction)
-        return type(self)(
-            self.emitter, emit(getattr(self.emitter, lift)(other).value, self.value)
-        )
+        return type(self)(self.emitter, emit(getattr(self.emitter, lift)(other).value, self.value))
 
     return forward, reflected
 

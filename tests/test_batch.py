@@ -1,0 +1,198 @@
+"""Batches: the same bits whatever the lanes, blocks, threads and memory layout."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapeflow as tpf
+from tapeflow.tape import Tape
+from tests.strategies import identical, tapes
+from tests.test_interpreter import batch_of, run_batch
+
+
+def neuron(w: Any, x: Any) -> Any:
+    return 1.0 / (1.0 + np.exp(-(w[0] * x[0] + w[1] * x[1] + w[2])))
+
+
+W = np.array([2.0, -3.0, -3.0])
+
+
+def samples(n: int) -> Any:
+    return np.random.default_rng(n).standard_normal((n, 2))
+
+
+@given(tapes(), st.data())
+def test_lanes_equal_one_sample_at_a_time(tape: Tape, data: st.DataObject) -> None:
+    inputs = batch_of(tape, data, data.draw(st.integers(1, 20)))
+    values, gradients = run_batch(tape, inputs)
+    for lane in range(inputs.shape[1]):
+        value, gradient = run_batch(tape, inputs[:, lane : lane + 1])
+        assert identical(value[0], values[lane])
+        assert identical(gradient[0], gradients[lane])
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 8, 9, 63, 64, 65, 1000])
+@pytest.mark.parametrize("reduce", [None, "sum", "mean"])
+def test_any_number_of_samples(n: int, reduce: Any) -> None:
+    x = samples(n)
+    value, (dw, dx) = tpf.vmap(
+        tpf.value_and_grad(neuron, argnums=(0, 1)), in_axes=(None, 0), reduce=reduce
+    )(W, x)
+    one = tpf.value_and_grad(neuron, argnums=(0, 1))
+    each = [one(W, row) for row in x]
+    values = np.array([v for v, _ in each]).reshape(n)
+    dws = np.array([g[0] for _, g in each]).reshape(n, 3)
+    dxs = np.array([g[1] for _, g in each]).reshape(n, 2)
+    if reduce is None:
+        assert identical(value, values)
+        assert identical(dw, dws)
+        assert identical(dx, dxs)
+    elif n == 0:
+        expected = 0.0 if reduce == "sum" else np.nan
+        assert identical(value, expected)
+        assert identical(dw, np.full(3, expected))
+        assert identical(dx, np.full(2, expected))
+    else:
+        # Pairwise summation of n numbers errs by at most log2(n) + 1 roundings of the sum of
+        # magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 4.2).
+        scale = 1.0 if reduce == "sum" else 1.0 / n
+        for got, parts in ((value, values), (dw, dws), (dx, dxs)):
+            bound = (np.log2(n) + 8) * 2.0**-52 * np.abs(parts).sum(axis=0) * scale
+            assert np.all(np.abs(got - parts.sum(axis=0) * scale) <= bound)
+
+
+@pytest.mark.parametrize("reduce", [None, "sum", "mean"])
+def test_same_bits_for_every_block_and_thread_count(reduce: Any) -> None:
+    x = samples(100_003)
+    run = tpf.vmap(tpf.value_and_grad(neuron, argnums=(0, 1)), in_axes=(None, 0), reduce=reduce)
+    results = []
+    for threads in (1, 2, 3, 7):
+        for block in (8, 16, 64, 512, 4096, None):
+            with tpf.config(threads=threads, block=block):
+                value, (dw, dx) = run(W, x)
+            results.append((value, dw, dx))
+    for value, dw, dx in results[1:]:
+        assert identical(value, results[0][0])
+        assert identical(dw, results[0][1])
+        assert identical(dx, results[0][2])
+
+
+def test_a_samples_bits_do_not_depend_on_its_place() -> None:
+    x = samples(100)
+    run = tpf.vmap(tpf.grad(neuron, argnums=1), in_axes=(None, 0))
+    order = np.random.default_rng(1).permutation(100)
+    assert identical(run(W, x)[order], run(W, x[order]))
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda x: x,
+        lambda x: np.asfortranarray(x),
+        lambda x: np.repeat(x, 2, axis=0)[::2],
+        lambda x: np.pad(x, ((0, 0), (0, 3)))[:, :2],
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: x[:, ::-1].copy()[:, ::-1],
+        lambda x: x.astype(">f8"),
+        lambda x: (
+            np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(np.float64).reshape(x.shape)
+        ),
+    ],
+    ids=["C", "F", "strided", "padded", "reversed", "mirrored", "big-endian", "unaligned"],
+)
+def test_any_layout_of_the_callers_array(layout: Any) -> None:
+    x = samples(50)
+    given = layout(x)
+    before = given.copy()
+    given.setflags(write=False)
+    run = tpf.vmap(tpf.grad(neuron, argnums=(0, 1)), in_axes=(None, 0))
+    for got, expected in zip(run(W, given), run(W, x), strict=True):
+        assert identical(got, expected)
+    assert np.array_equal(given, before)
+
+
+def test_axes() -> None:
+    x = samples(20)
+    by_row = tpf.vmap(neuron, in_axes=(None, 0))(W, x)
+    assert identical(tpf.vmap(neuron, in_axes=(None, 1))(W, x.T), by_row)
+    assert identical(tpf.vmap(neuron, in_axes=(None, -1))(W, x.T), by_row)
+    tree = {"w": W, "x": x}
+    assert identical(
+        tpf.vmap(lambda t: neuron(t["w"], t["x"]), in_axes=({"w": None, "x": 0},))(tree), by_row
+    )
+
+
+def test_values_that_all_samples_share() -> None:
+    def f(w: Any, x: Any) -> Any:
+        return [np.exp(w[0]) * w[1], x * w[1], 3.0]
+
+    w, x = np.array([0.5, 2.0]), np.arange(5.0)
+    shared, own, constant = tpf.vmap(f, in_axes=(None, 0))(w, x)
+    assert identical(shared, np.full(5, tpf.exp(0.5) * 2.0))
+    assert identical(own, x * 2.0)
+    assert identical(constant, np.full(5, 3.0))
+    summed = tpf.vmap(f, in_axes=(None, 0), reduce="sum")(w, x)
+    assert identical(summed, [5 * (tpf.exp(0.5) * 2.0), 20.0, 15.0])
+
+
+def test_a_loss_that_is_shared_but_for_one_term() -> None:
+    def loss(w: Any, x: Any) -> Any:
+        return w[0] * w[0] * 3.0 + w[1] * x
+
+    x = np.arange(6.0)
+    step = tpf.vmap(tpf.value_and_grad(loss), in_axes=(None, 0), reduce="mean")
+    value, gradient = step(np.array([2.0, 5.0]), x)
+    assert value == 12.0 + 5.0 * 2.5
+    assert identical(gradient, [12.0, 2.5])
+
+
+def test_an_output_that_stands_twice_is_summed_once_each() -> None:
+    a, b = tpf.vmap(lambda x: (x, x), reduce="sum")(np.arange(10.0))
+    assert (a, b) == (45.0, 45.0)
+
+
+def test_threads_at_once_have_their_own_memory() -> None:
+    run = tpf.vmap(tpf.value_and_grad(neuron), in_axes=(None, 0), reduce="sum")
+    one = tpf.value_and_grad(neuron)
+    batches = [samples(n) for n in (3, 100, 5000, 20_000)]
+    expected = [(run(W, x), one(W, x[0])) for x in batches]
+    wrong = []
+
+    def work(k: int) -> None:
+        for _ in range(20):
+            (value, gradient), (v, g) = run(W, batches[k]), one(W, batches[k][0])
+            fits = identical(value, expected[k][0][0]) and identical(gradient, expected[k][0][1])
+            fits &= identical(v, expected[k][1][0]) and identical(g, expected[k][1][1])
+            if not fits:
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k % 4,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_bad_arguments() -> None:
+    f = tpf.vmap(neuron, in_axes=(None, 0))
+    with pytest.raises(tpf.StructureError, match="over axis 0 of a number"):
+        tpf.vmap(lambda x: x)(3.0)
+    with pytest.raises(tpf.StructureError, match="differ in size: 3, 4"):
+        tpf.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))
+    with pytest.raises(tpf.StructureError, match="maps .* over nothing"):
+        tpf.vmap(lambda x: x, in_axes=None)(np.ones(3))
+    with pytest.raises(tpf.StructureError, match="does not fit the arguments"):
+        f(W)
+    with pytest.raises(ValueError, match="reduce must be"):
+        tpf.vmap(neuron, reduce="max")
+    with pytest.raises(tpf.StructureError, match="complex128"):
+        f(W, samples(3).astype(complex))
+    with pytest.raises(TypeError, match="vmap over vmap"):
+        tpf.vmap(f)
+    with pytest.raises(TypeError, match=r"in an integer \(int64\)"):
+        tpf.vmap(tpf.grad(lambda x: x * x))(np.arange(3))

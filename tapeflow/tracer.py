@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.ops import BY_NAME, BY_UFUNC, FIRST_GATE, OPS, Op
-from tapeflow.structure import Leaf, Structure, flatten, leaf_of
+from tapeflow.structure import Leaf, Structure, flat_structure, flatten, leaf_of
 from tapeflow.tape import MAX_SLOTS, Location, Tape
 
 _PACKAGE = os.path.dirname(__file__)
@@ -336,9 +336,11 @@ class TracedArray(np.ndarray[Any, Any]):
 def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Record a NumPy ufunc, element by element where an operand is an array."""
     op = BY_UFUNC.get(ufunc)
+    # NumPy's own functions pass all options on, most of them unset.
+    options = {name: value for name, value in options.items() if not _is_unset(name, value)}
     if op is not None and method == "__call__" and not options:
         return elementwise(op, inputs)
-    if ufunc in _STRUCTURAL and not (options.keys() - {"axis", "keepdims", "initial"}):
+    if ufunc in _STRUCTURAL and options.keys() <= {"axis", "keepdims", "initial"}:
         # NumPy's loops over objects use the elements' own operators.
         return _traced_array(getattr(ufunc, method)(*map(_plain, inputs), **options))
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
@@ -358,6 +360,12 @@ def elementwise(op: Op, operands: Sequence[Any]) -> Any:
 
 def _traced_array(result: Any) -> Any:
     return result.view(TracedArray) if isinstance(result, np.ndarray) else result
+
+
+def _is_unset(name: str, value: Any) -> bool:
+    if name == "where":
+        return value is True
+    return value is None or value is False or value is np._NoValue
 
 
 _STRUCTURAL = {np.add, np.multiply, np.subtract, np.matmul, np.positive, np.vecdot}
@@ -383,6 +391,8 @@ def traced(leaf: Leaf, tracers: Sequence[Tracer]) -> Any:
 
 def is_traced(value: Any) -> bool:
     """Whether a leaf is a tracer, or an array with one."""
+    if isinstance(value, TracedArray):
+        return True
     if isinstance(value, np.ndarray) and value.dtype == object:
         return any(type(element) is Tracer for element in value.flat)
     return type(value) is Tracer

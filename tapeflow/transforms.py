@@ -8,6 +8,8 @@ does, product by product.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tapeflow.errors import GateError
 from tapeflow.ops import BY_NAME, Op
 from tapeflow.passes.dead_code import remove_dead_code
@@ -38,7 +40,7 @@ def _apply_at(tape: Tape, instruction: int, op: Op, operands: Sequence[Any]) -> 
     """Apply an op, under the source line of the instruction it comes from."""
     tracers = [value for value in operands if type(value) is Tracer]
     if not tracers:
-        return op.rule(*operands)[0]
+        return on_numbers(op, operands)[0]
     recorder = max((tracer.recorder for tracer in tracers), key=lambda r: r.depth)
     before = recorder.location
     recorder.location = recorder.source(tape.source(instruction))
@@ -108,7 +110,13 @@ def partials_of(op: Op, operands: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
             f"cannot record the gradient of gate {op.name}: its backward is Python code; "
             "write it as a rule function to differentiate it further"
         )
-    return op.rule(*operands)
+    return on_numbers(op, operands)
+
+
+def on_numbers(op: Op, operands: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
+    """A rule, with NumPy's arithmetic among plain numbers: 1/0 is infinite, and no error."""
+    with np.errstate(all="ignore"):
+        return op.rule(*(np.float64(x) if isinstance(x, float) else x for x in operands))
 
 
 def is_zero(partial: Any) -> bool:

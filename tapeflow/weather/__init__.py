@@ -1,0 +1,1 @@
+"""The lecture's regression example: tomorrow's temperature from today's weather."""

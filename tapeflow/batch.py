@@ -46,15 +46,42 @@ class Outcome:
 
 
 class BatchProgram:
-    """A tape ready for batches in which the same inputs are per lane and the same are wanted."""
+    """A tape ready for batches in which the same inputs are per lane and the same are wanted.
 
-    def __init__(self, tape: Tape, lane: Flags, wanted: Flags, reverse: bool) -> None:
-        self.tape = tape
-        self.program = Program(tape, lane, wanted, reverse)
+    reduced: whether results are summed over the lanes or given for each.
+    """
+
+    def __init__(
+        self, tape: Tape, lane: Flags, wanted: Flags, reverse: bool, reduced: bool
+    ) -> None:
+        self.tape, self.reduced = tape, reduced
+        self.program = program = Program(tape, lane, wanted, reverse)
         self.wanted = np.flatnonzero(wanted) if reverse else np.empty(0, np.int64)
         self.lane_inputs = np.flatnonzero(lane)
-        self.lane_outputs = np.flatnonzero(self.program.lane[tape.outputs])
-        self.shared_outputs = np.flatnonzero(~self.program.lane[tape.outputs])
+        outputs = tape.outputs
+        self.lane_outputs = np.flatnonzero(program.lane[outputs])
+        self.shared_outputs = np.flatnonzero(~program.lane[outputs])
+        self.lane_wanted = np.flatnonzero(program.lane[self.wanted])
+        self.shared_wanted = np.flatnonzero(~program.lane[self.wanted])
+        self.output_rows = program.value_rows[outputs[self.lane_outputs]]
+        self.gradient_rows = program.cotangent_rows[self.wanted[self.lane_wanted]]
+        seeded = outputs[self.lane_outputs]
+        seeded = seeded[program.active[seeded]]
+        self.seeds = _table(program.cotangent_rows[seeded], 0, 0)
+        self._number_sums()
+
+    def _number_sums(self) -> None:
+        """Which rows are summed over the lanes, each once, and where each result is in them."""
+        program = self.program
+        # A row of cotangents has an odd number, one of values an even one.
+        keys = [2 * program.cotangent_rows[program.boundary] + 1]
+        if self.reduced:
+            keys += [2 * self.output_rows, 2 * self.gradient_rows + 1]
+        rows, place = np.unique(np.concatenate(keys), return_inverse=True)
+        self.sums = _table(rows // 2, rows % 2, 0)
+        ends = np.cumsum([len(part) for part in keys])
+        self.boundary_sums, *results = np.split(place, ends[:-1])
+        self.output_sums, self.gradient_sums = results or (place[:0], place[:0])
 
     def run(self, source: Source, n_lanes: int, reduce: str | None) -> Outcome:
         """Sweep the batch. With ``reduce`` "sum" or "mean" the results have one row."""
@@ -77,7 +104,7 @@ def evaluate_elementwise(tape: Tape, arrays: Sequence[Floats]) -> Floats:
     lane = np.ones(len(flat), np.bool_)
     key = "elementwise"
     if key not in tape.prepared:
-        tape.prepared[key] = BatchProgram(tape, lane, ~lane, False)
+        tape.prepared[key] = BatchProgram(tape, lane, ~lane, False, False)
     source = Source(
         np.array([array.ctypes.data for array in flat], np.int64),
         np.full(len(flat), 8, np.int64),
@@ -104,10 +131,10 @@ class _Run:
         self.shared[: tape.n_inputs] = source.shared_values
         self.shared[tape.n_inputs : int(tape.slots[0])] = tape.constants
         self.stop = np.zeros(1, np.int64)
-        self.reduced = self._reduced_rows()
+        self.n_sums = len(batch.sums)
+        self.sums: Floats = np.empty((0, self.n_sums * blocks.GROUP))
         self.tables = self._tables()
         self.job = self._job()
-        self._sums: Floats = np.empty(0)
 
     def outcome(self) -> Outcome:
         program = self.program
@@ -128,41 +155,22 @@ class _Run:
 
     # Tables for the compiled sweep.
 
-    def _reduced_rows(self) -> list[tuple[int, int]]:
-        """The rows that are summed over the lanes: (place, 1 for a cotangent or 0 for a value)."""
-        program, outputs = self.program, self.batch.tape.outputs
-        rows = [(int(program.cotangent_rows[slot]), 1) for slot in program.boundary]
-        if self.reduce:
-            rows += [(int(program.value_rows[outputs[k]]), 0) for k in self.batch.lane_outputs]
-            rows += [(int(program.cotangent_rows[slot]), 1) for slot in self._lane_wanted()]
-        return list(dict.fromkeys(rows))
-
-    def _lane_wanted(self) -> Ints:
-        return self.batch.wanted[self.program.lane[self.batch.wanted]]
-
     def _tables(self) -> dict[str, Ints]:
-        batch, program, source = self.batch, self.program, self.source
+        batch, source = self.batch, self.source
         inputs = batch.lane_inputs
-        outputs, seeds, gradients = [], [], []
-        for k in batch.lane_outputs.tolist():
-            slot = batch.tape.outputs[k]
-            if not self.reduce:
-                place = self.values.ctypes.data + 8 * k, self.values.strides[0]
-                outputs.append((program.value_rows[slot], *place))
-            if program.active[slot]:
-                seeds.append((program.cotangent_rows[slot], 0, 0))
-        if not self.reduce:
-            for k, slot in enumerate(batch.wanted.tolist()):
-                place = self.gradients.ctypes.data + 8 * k, self.gradients.strides[0]
-                gradients.append((program.cotangent_rows[slot], *place))
-        columns = program.value_rows[inputs], source.addresses[inputs], source.strides[inputs]
-        return {
-            "inputs": np.stack(columns, axis=1),
-            "outputs": _table(outputs),
-            "seeds": _table(seeds),
-            "gradients": _table(gradients),
-            "reduced": _table([(*row, 0) for row in self.reduced]),
+        tables = {
+            "inputs": _table(
+                self.program.value_rows[inputs], source.addresses[inputs], source.strides[inputs]
+            ),
+            "seeds": batch.seeds,
+            "sums": batch.sums,
+            "outputs": _EMPTY,
+            "gradients": _EMPTY,
         }
+        if not self.reduce:
+            tables["outputs"] = _columns(batch.output_rows, self.values, batch.lane_outputs)
+            tables["gradients"] = _columns(batch.gradient_rows, self.gradients, batch.lane_wanted)
+        return tables
 
     def _job(self) -> Ints:
         program, tables = self.program, self.tables
@@ -180,7 +188,7 @@ class _Run:
             (blocks.BATCH_OUTPUTS, "outputs"),
             (blocks.BATCH_SEEDS, "seeds"),
             (blocks.BATCH_GRADIENTS, "gradients"),
-            (blocks.BATCH_REDUCED, "reduced"),
+            (blocks.BATCH_REDUCED, "sums"),
         ):
             job[place], job[place + 1] = tables[name].ctypes.data, len(tables[name])
         return job
@@ -196,7 +204,7 @@ class _Run:
         size = 1 << max(0, (n_blocks // (8 * threads)).bit_length() - 1)
         n_tasks = -(-n_blocks // size)
         threads = min(threads, n_tasks)
-        self.sums = aligned((n_tasks, len(self.reduced) * blocks.GROUP))
+        self.sums = aligned((n_tasks, self.n_sums * blocks.GROUP))
         tasks = iter(range(n_tasks))
         run = self._check_tasks if current.debug_nans else self._run_tasks
         if threads == 1:
@@ -232,7 +240,7 @@ class _Run:
         return (
             aligned(program.n_value_rows * self.width),
             aligned(program.n_cotangent_rows * self.width),
-            aligned((blocks.LEVELS, len(self.reduced) * blocks.GROUP)),
+            aligned((blocks.LEVELS, self.n_sums * blocks.GROUP)),
         )
 
     def _run_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
@@ -262,19 +270,17 @@ class _Run:
         program, batch, tape = self.program, self.batch, self.batch.tape
         totals = self._totals()
         scale = float(self.n_lanes) if self.reduce == "sum" else 1.0
-        for k in batch.shared_outputs.tolist():
-            self.values[:, k] = scale * self.shared[tape.outputs[k]]
+        shared_slots = tape.outputs[batch.shared_outputs]
+        self.values[:, batch.shared_outputs] = scale * self.shared[shared_slots]
         if self.reduce:
-            for k in batch.lane_outputs.tolist():
-                self.values[0, k] = totals[int(program.value_rows[tape.outputs[k]]), 0]
-        if not program.reverse:
+            self.values[0, batch.lane_outputs] = totals[batch.output_sums]
+            self.gradients[0, batch.lane_wanted] = totals[batch.gradient_sums]
+        if not batch.shared_wanted.size:
             return
         cotangents = aligned(tape.n_slots)
-        fill_zero(cotangents.ctypes.data, tape.n_slots)
-        for k in batch.shared_outputs.tolist():
-            cotangents[tape.outputs[k]] += scale
-        for slot in program.boundary.tolist():
-            cotangents[slot] += totals[int(program.cotangent_rows[slot]), 1]
+        cotangents.fill(-0.0)
+        np.add.at(cotangents, shared_slots, scale)
+        cotangents[program.boundary] += totals[batch.boundary_sums]
         execute(
             program.shared_reverse.address,
             len(program.shared_reverse),
@@ -283,35 +289,38 @@ class _Run:
             0,
             1,
         )
-        for k, slot in enumerate(batch.wanted.tolist()):
-            if not program.lane[slot]:
-                self.gradients[:, k] = cotangents[slot] + 0.0
-            elif self.reduce:
-                self.gradients[0, k] = totals[int(program.cotangent_rows[slot]), 1]
+        self.gradients[:, batch.shared_wanted] = cotangents[batch.wanted[batch.shared_wanted]] + 0.0
 
-    def _totals(self) -> dict[tuple[int, int], float]:
+    def _totals(self) -> Floats:
         """The sum, or mean, of each reduced row over the whole batch."""
-        if not self.reduced:
-            return {}
         if not self.n_lanes:
-            empty = 0.0 if self.reduce == "sum" else np.nan
-            return dict.fromkeys(self.reduced, empty)
+            return np.full(self.n_sums, 0.0 if self.reduce == "sum" else np.nan)
         sums = self.sums
         while len(sums) > 1:
             pairs = sums[: len(sums) // 2 * 2]
             odd = sums[len(pairs) :]
             sums = np.concatenate([pairs[0::2] + pairs[1::2], odd])
-        groups = sums.reshape(len(self.reduced), blocks.GROUP)
+        groups = sums.reshape(self.n_sums, blocks.GROUP)
         for half in (4, 2, 1):
             groups = groups[:, :half] + groups[:, half:]
-        totals = groups[:, 0] + 0.0
-        if self.reduce == "mean":
-            totals = totals / self.n_lanes
-        return dict(zip(self.reduced, totals.tolist(), strict=True))
+        totals: Floats = groups[:, 0] + 0.0
+        return totals / self.n_lanes if self.reduce == "mean" else totals
 
 
-def _table(rows: list[tuple[Any, ...]]) -> Ints:
-    return np.array(rows, np.int64).reshape(-1, 3)
+_EMPTY = np.empty((0, 3), np.int64)
+
+
+def _table(*columns: Any) -> Ints:
+    """Rows of three numbers from three columns, of which some may be one number."""
+    table = np.empty((len(columns[0]), 3), np.int64)
+    for k, column in enumerate(columns):
+        table[:, k] = column
+    return table
+
+
+def _columns(rows: Ints, array: Floats, columns: Ints) -> Ints:
+    """The table that stores rows of lanes in columns of an array."""
+    return _table(rows, array.ctypes.data + 8 * columns, array.strides[0])
 
 
 _lock = threading.Lock()

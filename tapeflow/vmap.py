@@ -165,7 +165,8 @@ class Mapped:
             if self._reduce is None:
                 # A gradient for each sample in a shared argument: each lane has its own copy.
                 lane |= wanted
-            program = BatchProgram(tape, lane, wanted, self._gradient is not None)
+            reverse, reduced = self._gradient is not None, self._reduce is not None
+            program = BatchProgram(tape, lane, wanted, reverse, reduced)
             tape.prepared[key] = program
         return program  # type: ignore[no-any-return]
 

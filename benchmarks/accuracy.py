@@ -20,6 +20,8 @@ import numpy.typing as npt
 import tapeflow as tpf
 
 Floats = npt.NDArray[np.float64]
+Found = tuple[float, list[float], int]
+"""The worst error, the operands where it is, and how many points were tried."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,11 @@ SUBJECTS = {
     "pow": Subject(mpmath.power, ((0, 3), (0.9, 1.1)), 2),
 }
 
-EDGES = np.array(
-    [0.0, 5e-324, 2.2e-308, 2.3e-308, 1e-200, 1e-20, 2.0**-53, 0.25, 0.5, 0.84375, 1.0, 1.25, 2.0]
-    + [1 - 2.0**-53, 1 + 2.0**-52, np.pi / 4, np.pi / 2, np.pi, 22.0, 26.5, 27.2, 709.7, 710.4]
-    + [745.1, 2.0**28, 2.0**30, 1e22, 6381956970095103.0 * 2.0**797, 1e300, 1.7976931348623157e308]
-)
+EDGES = np.array([
+    0.0, 5e-324, 2.2e-308, 2.3e-308, 1e-200, 1e-20, 2.0**-53, 0.25, 0.5, 0.84375, 1.0, 1.25, 2.0,
+    1 - 2.0**-53, 1 + 2.0**-52, np.pi / 4, np.pi / 2, np.pi, 22.0, 26.5, 27.2, 709.7, 710.4,
+    745.1, 2.0**28, 2.0**30, 1e22, 6381956970095103.0 * 2.0**797, 1e300, 1.7976931348623157e308,
+])  # fmt: skip
 EDGES = np.concatenate([EDGES, -EDGES])
 
 
@@ -95,11 +97,7 @@ def points(subject: Subject, n: int, seed: int) -> tuple[Floats, ...]:
         inside = np.choose(choice, ranges)
         patterns = rng.integers(0, 2**64, n, np.uint64, endpoint=False).view(np.float64)
         columns.append(np.where(rng.random(n) < 0.5, inside, patterns))
-    if subject.arity == 2:
-        # Powers of two random doubles nearly all overflow: let most exponents fit the base.
-        edges = [grid.ravel() for grid in np.meshgrid(EDGES, EDGES)]
-    else:
-        edges = [EDGES]
+    edges = [grid.ravel() for grid in np.meshgrid(*[EDGES] * subject.arity)]
     return tuple(np.concatenate(pair) for pair in zip(edges, columns, strict=True))
 
 
@@ -125,7 +123,9 @@ def errors(name: str, columns: tuple[Floats, ...], results: Floats) -> Floats:
     """The error of each result in ulp; 0 where both are NaN, infinite where only one is."""
     exact = SUBJECTS[name].exact
     out = np.zeros(len(results))
-    for k, (result, *operands) in enumerate(zip(results.tolist(), *map(np.ndarray.tolist, columns))):
+    for k, (result, *operands) in enumerate(
+        zip(results.tolist(), *map(np.ndarray.tolist, columns), strict=True)
+    ):
         out[k] = _error(exact, operands, result, name)
     return out
 
@@ -156,7 +156,7 @@ def _error(exact: Callable[..., Any], operands: list[float], result: float, name
     return float(abs(mpmath.mpf(result) - expected) / unit)
 
 
-def worst(name: str, n: int, seed: int = 0) -> tuple[float, list[float], int]:
+def worst(name: str, n: int, seed: int = 0) -> Found:
     """The worst error over n points and the edges, the operands where it is, and the count."""
     columns = arguments(name, n, seed)
     results = getattr(tpf, name)(*columns)
@@ -170,11 +170,13 @@ def _job(job: tuple[str, int, int]) -> tuple[str, float, list[float], int]:
     return name, *worst(name, n, seed)
 
 
-def survey(names: list[str], n: int, processes: int = 2) -> dict[str, tuple[float, list[float], int]]:
+def survey(
+    names: list[str], n: int, processes: int = 2
+) -> dict[str, tuple[float, list[float], int]]:
     """`worst` of each function, the points shared out over processes."""
     parts = 1 if n < 20_000 else 10
     jobs = [(name, n // parts, seed) for name in names for seed in range(parts)]
-    result: dict[str, tuple[float, list[float], int]] = {}
+    result: dict[str, Found] = {}
     with concurrent.futures.ProcessPoolExecutor(processes) as pool:
         for name, error, at, count in pool.map(_job, jobs):
             before = result.get(name, (-1.0, [], 0))
@@ -183,7 +185,7 @@ def survey(names: list[str], n: int, processes: int = 2) -> dict[str, tuple[floa
     return result
 
 
-def report(found: dict[str, tuple[float, list[float], int]]) -> str:
+def report(found: dict[str, Found]) -> str:
     lines = [
         "# Accuracy of the elementary functions",
         "",

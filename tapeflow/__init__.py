@@ -8,10 +8,10 @@
 from typing import TYPE_CHECKING, Any
 
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
-from tapeflow.settings import config
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
+from tapeflow.settings import config
 from tapeflow.tape import Tape
 from tapeflow.vmap import vmap
 

@@ -13,7 +13,7 @@ import optree
 
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.evaluate import Evaluation, sample_program
-from tapeflow.recorded import Recorded, flatten_args, shape_of, traced_leaf
+from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import NUMBER, Floats, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.tracer import traced
@@ -228,7 +228,11 @@ class Replay:
         casts = [
             (k, leaf.dtype) if isinstance(leaf, np.ndarray) else (k, type(leaf))
             for k, leaf in enumerate(optree.tree_leaves(args)[part.leaves])
-            if getattr(leaf, "dtype", None) != np.float64 and type(leaf) is not float
+            if (
+                leaf.dtype != np.float64
+                if isinstance(leaf, np.ndarray)
+                else type(leaf) is not float
+            )
         ]
         if kind is np.ndarray and not casts and len(structure.leaves[0].shape or ()) == 1:
             return operator.itemgetter(own)
@@ -342,6 +346,10 @@ class Gradient:
 
     def __repr__(self) -> str:
         return f"<{self.__name__}>"
+
+
+def _is_float64_array(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and leaf.dtype == np.float64
 
 
 def _elements(leaf: Any) -> list[Any]:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import blocks
-from tapeflow import debug, settings
-from tapeflow.interpreter import execute, fill_zero
+from tapeflow import blocks, debug, settings
+from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import Flags, Ints, Program, aligned
 from tapeflow.structure import Floats
@@ -121,7 +120,7 @@ class _Run:
         self, batch: BatchProgram, source: Source, n_lanes: int, reduce: str | None
     ) -> None:
         self.batch, self.source, self.n_lanes, self.reduce = batch, source, n_lanes, reduce
-        self.program = program = batch.program
+        self.program = batch.program
         tape = batch.tape
         self.width = batch.width()
         rows = 1 if reduce else n_lanes

@@ -47,7 +47,7 @@ _SLOTS = types.Array(types.int32, 1, "C", readonly=True)
 
 
 @njit(**OPTIONS)
-def load_lanes(job, values, first, n, lanes):  # type: ignore[no-untyped-def]
+def load_lanes(job, values, first, n, lanes):
     """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
     table = job[BATCH_INPUTS]
     for k in range(job[BATCH_N_INPUTS]):
@@ -65,7 +65,7 @@ def load_lanes(job, values, first, n, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def store_lanes(table, n_rows, rows, first, n, lanes):  # type: ignore[no-untyped-def]
+def store_lanes(table, n_rows, rows, first, n, lanes):
     """Copy a block of values or cotangents out to the places of a table."""
     for k in range(n_rows):
         row = rows + 8 * lanes * load_int(table + 24 * k)
@@ -77,7 +77,7 @@ def store_lanes(table, n_rows, rows, first, n, lanes):  # type: ignore[no-untype
 
 
 @njit(**OPTIONS)
-def seed_lanes(job, cotangents, first, n, lanes):  # type: ignore[no-untyped-def]
+def seed_lanes(job, cotangents, first, n, lanes):
     """Add each output's seed to its cotangent: 1, or the caller's where there is an address."""
     table = job[BATCH_SEEDS]
     for k in range(job[BATCH_N_SEEDS]):
@@ -89,7 +89,7 @@ def seed_lanes(job, cotangents, first, n, lanes):  # type: ignore[no-untyped-def
 
 
 @njit(**OPTIONS)
-def reduce_row(row, n, lanes):  # type: ignore[no-untyped-def]
+def reduce_row(row, n, lanes):
     """Sum a row's groups of lanes, in place, into its first group.
 
     The tree is balanced over groups by their number in the batch, and lanes beyond the batch add
@@ -113,14 +113,14 @@ def reduce_row(row, n, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def push_sum(stack, size, level, source):  # type: ignore[no-untyped-def]
+def push_sum(stack, size, level, source):
     """Put a block's sums on a level of the stack of partial sums, from an address."""
     for i in range(size):
         store_float(stack + 8 * (level * size + i), load_float(source + 8 * i))
 
 
 @njit(**OPTIONS)
-def merge_sum(stack, size, level, total):  # type: ignore[no-untyped-def]
+def merge_sum(stack, size, level, total):
     """Add a level of the stack to the sums at an address."""
     for i in range(size):
         left = load_float(stack + 8 * (level * size + i))
@@ -128,7 +128,7 @@ def merge_sum(stack, size, level, total):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def collect_block(job, values, cotangents, n, lanes, sums):  # type: ignore[no-untyped-def]
+def collect_block(job, values, cotangents, n, lanes, sums):
     """Sum the job's reduced rows over a block: one group of lanes for each, end to end."""
     table = job[BATCH_REDUCED]
     for k in range(job[BATCH_N_REDUCED]):
@@ -140,7 +140,7 @@ def collect_block(job, values, cotangents, n, lanes, sums):  # type: ignore[no-u
 
 
 @njit(**OPTIONS)
-def _fold(stack, size, n_blocks, sums):  # type: ignore[no-untyped-def]
+def _fold(stack, size, n_blocks, sums):
     """Add up the levels that n_blocks blocks have left on the stack."""
     fill_zero(sums, size)
     for level in range(LEVELS):
@@ -149,7 +149,7 @@ def _fold(stack, size, n_blocks, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(VOID(JOB, INT, INT, INT, INT, INT, INT), **OPTIONS)
-def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):  # type: ignore[no-untyped-def]
+def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
     """Sweep blocks first_block to last_block - 1, and leave their sums at an address.
 
     The range starts at a multiple of a power of two no smaller than its length, so its sums are a
@@ -187,7 +187,7 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):  
 
 
 @njit(VOID(_LONGS, _SLOTS, types.int64, _GIVEN_FLAGS, _FLAGS, _FLAGS), **OPTIONS)
-def propagate(starts, operands, first_result, opaque, lane, active):  # type: ignore[no-untyped-def]
+def propagate(starts, operands, first_result, opaque, lane, active):
     """Mark the results that differ by lane, and those that a gradient flows through.
 
     ``lane`` and ``active`` hold one flag a slot, set for inputs and constants; ``opaque`` says

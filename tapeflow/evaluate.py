@@ -25,7 +25,7 @@ def sample_program(tape: Tape, wanted: slice | None) -> "SampleProgram":
         flags = np.zeros(tape.n_inputs, np.bool_)
         flags[slice(0, 0) if wanted is None else wanted] = True
         program = tape.prepared[key] = SampleProgram(tape, flags, wanted is not None)
-    return program  # type: ignore[no-any-return]
+    return program
 
 
 def checked_leaves(tape: Tape, args: tuple[Any, ...]) -> list[Any]:

@@ -40,13 +40,11 @@ def _evaluate(op: Op, operands: tuple[Any, ...]) -> Any:
         if array.dtype.kind not in "fiub":
             raise StructureError(f"{op.function} takes real numbers, not {array.dtype}")
         arrays.append(array.astype(np.float64, copy=False))
-    arrays = np.broadcast_arrays(*arrays)
-    program = sample_program(_tape(op), None)
     if all(map(is_number, operands)):
-        return float(program.results([float(array) for array in arrays])[0])
+        return sample_program(_tape(op), None).results([float(a) for a in arrays])[0].item()
     from tapeflow.batch import evaluate_elementwise
 
-    return evaluate_elementwise(_tape(op), arrays)
+    return evaluate_elementwise(_tape(op), np.broadcast_arrays(*arrays))
 
 
 _tapes: dict[int, Tape] = {}

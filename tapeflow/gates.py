@@ -38,8 +38,8 @@ class PythonGate:
             gradients = instance.backward(flowing)
         except Exception as error:
             raise GateError(f"gate {self.name}: backward raised {_describe(error)}") from error
-        if not isinstance(gradients, (list, tuple, np.ndarray)) or np.ndim(gradients) == 0:
-            gradients = [gradients]
+        if not isinstance(gradients, (list, tuple)):
+            gradients = np.atleast_1d(gradients)
         if len(gradients) != self.arity:
             raise GateError(
                 f"gate {self.name}: backward returned {len(gradients)} gradients "
@@ -107,7 +107,7 @@ def _gate_class(cls: type) -> type:
             self._tapeflow_op = op
         return _record(op, operands)
 
-    cls.__call__ = call  # type: ignore[attr-defined]
+    setattr(cls, "__call__", call)  # noqa: B010 - the type checker takes no assignment
     return cls
 
 
@@ -136,7 +136,8 @@ class RuleGate:
             if not isinstance(partials, (tuple, list)) or len(partials) != arity:
                 count = len(partials) if isinstance(partials, (tuple, list)) else 1
                 raise GateError(
-                    f"gate {name}: {count} partials for {arity} inputs: return a tuple with one each"
+                    f"gate {name}: {count} partials for {arity} inputs: "
+                    "return a tuple with one for each"
                 )
             return value, tuple(partials)
 

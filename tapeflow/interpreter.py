@@ -43,7 +43,7 @@ OPTIONS: dict[str, Any] = {
 
 
 @njit(**OPTIONS)
-def execute(code, n, values, cotangents, shared, lanes):  # type: ignore[no-untyped-def]
+def execute(code, n, values, cotangents, shared, lanes):
     """Run n instructions of the code at an address."""
     for _ in range(n):
         call_kernel(load_int(code + 4), values, cotangents, shared, code + 12, lanes)
@@ -51,14 +51,14 @@ def execute(code, n, values, cotangents, shared, lanes):  # type: ignore[no-unty
 
 
 @njit(**OPTIONS)
-def fill_zero(address, n):  # type: ignore[no-untyped-def]
+def fill_zero(address, n):
     # A negative zero adds to any number, zeros of either sign too, without a trace.
     for i in range(n):
         store_float(address + 8 * i, -0.0)
 
 
 @njit(VOID(JOB), **OPTIONS)
-def run_sample(job):  # type: ignore[no-untyped-def]
+def run_sample(job):
     """One sample: forward, and in reverse where the job has reverse code or gradients to give."""
     values, cotangents = job[SAMPLE_VALUES], job[SAMPLE_COTANGENTS]
     outputs, n_outputs = job[SAMPLE_OUTPUTS], job[SAMPLE_N_OUTPUTS]

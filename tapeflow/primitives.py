@@ -27,7 +27,7 @@ class _NumPy:
         libm.fma.restype = ctypes.c_double
         libm.fma.argtypes = [ctypes.c_double] * 3
         # NumPy has no fma: libm's, element by element. It is the oracle, and may be slow.
-        self._fma = np.frompyfunc(libm.fma, 3, 1)
+        self._fma: Any = np.frompyfunc(libm.fma, 3, 1)
 
     def lift(self, x: Value) -> Value:
         """A plain number as one of these values."""

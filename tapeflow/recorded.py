@@ -17,7 +17,7 @@ import optree
 
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
-from tapeflow.tracer import Tracer, TracedArray, is_traced, trace
+from tapeflow.tracer import TracedArray, Tracer, is_traced, trace
 
 Key = tuple[Any, ...]
 
@@ -49,7 +49,7 @@ class Recorded:
         with self._lock:
             if not self.is_current():
                 self._tapes.clear()
-            key = (treedef, *map(shape_of, leaves))
+            key = (treedef, *map(traced_leaf, leaves))
             if key not in self._tapes:
                 # Looked at first, so that a change while the function runs is noticed.
                 self._environment = list(_environment(self.function))

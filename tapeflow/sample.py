@@ -41,7 +41,7 @@ class Workspace:
         job[vm.SAMPLE_RESULTS] = self.results.ctypes.data
         job[vm.SAMPLE_SEEDS] = self.seeds.ctypes.data
         # For the struct module, which takes a memoryview faster than an array.
-        self.memory, self.result_memory = memoryview(self.values), memoryview(self.results)
+        self.memory, self.result_memory = self.values.data, self.results.data
         self.job = job
         self.forward_job = job.copy()
         self.forward_job[vm.SAMPLE_COTANGENTS] = 0

@@ -4,6 +4,7 @@ optree does the nesting (tuples, lists, dicts, named tuples, registered classes)
 the leaves: Python and NumPy numbers, and NumPy arrays of them.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +43,7 @@ class Structure:
     def bounds(self) -> tuple[tuple[int, int], ...]:
         """First and last+1 slot of each leaf."""
         ends = np.cumsum([0, *(leaf.size for leaf in self.leaves)]).tolist()
-        return tuple(zip(ends, ends[1:], strict=False))
+        return tuple(itertools.pairwise(ends))
 
     @cached_property
     def size(self) -> int:
@@ -81,9 +82,10 @@ class Structure:
 def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
     """The leaves of a tree and its shape; a structure optree refuses is a StructureError."""
     try:
-        return optree.tree_flatten(tree)
+        leaves, treedef = optree.tree_flatten(tree)
     except (TypeError, ValueError, RecursionError) as error:
         raise StructureError(f"cannot take these arguments apart: {error}") from error
+    return leaves, treedef
 
 
 def is_number(value: Any) -> bool:

@@ -78,12 +78,12 @@ class Tape:
     evaluator: ClassVar[Evaluator]
 
     def __post_init__(self) -> None:
-        for field, dtype in _ARRAYS.items():
-            array = np.array(getattr(self, field), dtype=dtype, order="C", copy=True)
+        for name, dtype in _ARRAYS.items():
+            array = np.array(getattr(self, name), dtype=dtype, order="C", copy=True)
             if array.ndim != 1:
-                raise TapeError(f"a tape's {field} must be one-dimensional, not {array.ndim}-d")
+                raise TapeError(f"a tape's {name} must be one-dimensional, not {array.ndim}-d")
             array.setflags(write=False)
-            object.__setattr__(self, field, array)
+            object.__setattr__(self, name, array)
         verify(self)
 
     @property
@@ -117,7 +117,7 @@ class Tape:
         return self.operands[self.starts[instruction] : self.starts[instruction + 1]]
 
     def source(self, instruction: int) -> Location:
-        return self.sources[self.locations[instruction]]
+        return self.sources[int(self.locations[instruction])]
 
     def slot_name(self, slot: int) -> str:
         """A slot as a person would call it: its argument, its constant, or ``v`` and a number."""

@@ -231,8 +231,8 @@ class Tracer:
     __le__, _ = _infix("less_equal")
     __gt__, _ = _infix("greater")
     __ge__, _ = _infix("greater_equal")
-    __eq__, _ = _infix("equal")  # type: ignore[assignment]
-    __ne__, _ = _infix("not_equal")  # type: ignore[assignment]
+    __eq__, _ = _infix("equal")
+    __ne__, _ = _infix("not_equal")
     _pow, __rpow__ = _infix("pow")
     __or__, __ror__ = _infix("max")
     __and__, __rand__ = _infix("min")
@@ -324,9 +324,7 @@ _METHODS = {op.name: op for op in OPS} | {u.__name__: op for u, op in BY_UFUNC.i
 class TracedArray(np.ndarray[Any, Any]):
     """An array of tracers: NumPy's own indexing and reshaping, with elementwise ops recorded."""
 
-    def __array_ufunc__(  # type: ignore[override]
-        self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
-    ) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         return _ufunc(ufunc, method, inputs, options)
 
     def __bool__(self) -> bool:

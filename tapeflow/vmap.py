@@ -58,9 +58,7 @@ class Mapped:
 
     def __init__(self, function: Any, in_axes: Any, reduce: str | None) -> None:
         self._gradient = function if isinstance(function, Gradient) else None
-        if isinstance(function, Gradient):
-            self._recorded = function.recorded
-        elif isinstance(function, Function):
+        if isinstance(function, (Gradient, Function)):
             self._recorded = function.recorded
         else:
             self._recorded = Recorded(function)
@@ -168,7 +166,7 @@ class Mapped:
             reverse, reduced = self._gradient is not None, self._reduce is not None
             program = BatchProgram(tape, lane, wanted, reverse, reduced)
             tape.prepared[key] = program
-        return program  # type: ignore[no-any-return]
+        return program
 
     # Results.
 

@@ -184,7 +184,7 @@ def test_bad_arguments() -> None:
         tpf.vmap(lambda x: x)(3.0)
     with pytest.raises(tpf.StructureError, match="differ in size: 3, 4"):
         tpf.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))
-    with pytest.raises(tpf.StructureError, match="maps .* over nothing"):
+    with pytest.raises(tpf.StructureError, match=r"maps .* over nothing"):
         tpf.vmap(lambda x: x, in_axes=None)(np.ones(3))
     with pytest.raises(tpf.StructureError, match="does not fit the arguments"):
         f(W)

@@ -34,7 +34,9 @@ def test_within_two_ulp_at_a_million_points(name: str) -> None:
 def test_vector_scalar_and_reference_agree_bit_for_bit(name: str) -> None:
     columns = [np.concatenate([c, SPECIAL]) for c in arguments(name, 200, seed=7)]
     vector = getattr(tpf, name)(*columns)
-    scalar = [getattr(tpf, name)(*row) for row in zip(*map(np.ndarray.tolist, columns), strict=True)]
+    scalar = [
+        getattr(tpf, name)(*row) for row in zip(*map(np.ndarray.tolist, columns), strict=True)
+    ]
     reference = getattr(mathlib, name)(*columns)
     # Storing a batch's result makes a negative zero positive.
     assert identical(vector, np.array(scalar) + 0.0)
@@ -63,7 +65,9 @@ def test_special_values(name: str) -> None:
     assert identical(got[exact], expected[exact])
     assert np.array_equal(np.isfinite(got), np.isfinite(expected))
     # Both are within a few ulp of the truth.
-    assert np.all(np.abs(got[~exact] - expected[~exact]) <= 4 * np.spacing(np.abs(expected[~exact])))
+    assert np.all(
+        np.abs(got[~exact] - expected[~exact]) <= 4 * np.spacing(np.abs(expected[~exact]))
+    )
 
 
 @pytest.mark.parametrize(

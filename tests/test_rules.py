@@ -138,7 +138,7 @@ def test_stop_gradient() -> None:
 
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_nan_in_nan_out(op: Op) -> None:
-    if op.name in DOMAINS and "equal" in op.name or op.name in {"less", "greater"}:
+    if (op.name in DOMAINS and "equal" in op.name) or op.name in {"less", "greater"}:
         pytest.skip("a comparison with NaN is false, or true for !=")
     for k in range(op.arity):
         operands = [np.float64(0.75)] * op.arity

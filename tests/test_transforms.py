@@ -17,9 +17,7 @@ from tests.strategies import SMOOTH, numbers, same_bits, tapes, wild
 @given(tapes(), st.data())
 def test_pullback_equals_the_native_reverse_sweep(tape: Tape, data: st.DataObject) -> None:
     x = data.draw(st.lists(numbers | wild, min_size=tape.n_inputs, max_size=tape.n_inputs))
-    seeds = data.draw(
-        st.lists(numbers, min_size=len(tape.outputs), max_size=len(tape.outputs))
-    )
+    seeds = data.draw(st.lists(numbers, min_size=len(tape.outputs), max_size=len(tape.outputs)))
     values = reference.forward(tape, np.array(x)[:, None])
     native = reference.backward(tape, values, np.array(seeds)[:, None])
     both = pullback(tape)(*x, *seeds)

@@ -202,7 +202,7 @@ class _Body:
             if partial == 0.0:
                 return total
             if partial in (1.0, -1.0):
-                return total + flowing if partial > 0 else total - flowing
-        result = azfma(flowing, self.emitter.float(partial), total)
-        assert isinstance(result, Float)
+                moved: Float = total + flowing if partial > 0.0 else total - flowing
+                return moved
+        result: Float = azfma(flowing, self.emitter.float(partial), total)
         return result

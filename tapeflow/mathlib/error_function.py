@@ -94,23 +94,28 @@ _DENOMINATORS = (
 )
 
 
-def _chosen(a: Value, t: Value, rows: tuple[tuple[float, ...], ...]) -> Value:
-    """The polynomial in t with the coefficients of the interval that a lies in."""
+def _chosen(a: Value, t: Value, rows: tuple[tuple[float, ...], ...]) -> tuple[Value, Value]:
+    """The polynomial in t with the coefficients of the interval that a lies in, in two floats."""
     length = max(map(len, rows))
     padded = [(0.0,) * (length - len(row)) + row for row in rows]
-    result: Value = 0.0
+    coefficients = []
     for first, second, third, fourth in zip(*padded, strict=True):
         outer = where(a < _EDGES[2], third, fourth)
-        coefficient = where(a < _EDGES[0], first, where(a < _EDGES[1], second, outer))
+        coefficients.append(where(a < _EDGES[0], first, where(a < _EDGES[1], second, outer)))
+    result = coefficients[0]
+    for coefficient in coefficients[1:-1]:
         result = fma(result, t, coefficient)
-    return result
+    # The last step's roundings are kept, as they are most of the error.
+    product, lost = two_product(result, t)
+    total, more = two_sum(product, coefficients[-1])
+    return total, lost + more
 
 
 def _ratio(a: Value) -> Value:
     """The rational function of a's interval, at its variable."""
     outer = 1.0 / (a * a)
     t = where(a < _EDGES[0], a * a, where(a < _EDGES[1], a - 1.0, outer))
-    return _chosen(a, t, _NUMERATORS) / _chosen(a, t, _DENOMINATORS)
+    return quotient(*_chosen(a, t, _NUMERATORS), *_chosen(a, t, _DENOMINATORS))
 
 
 def _tail(a: Value, ratio: Value) -> Value:
@@ -145,5 +150,3 @@ def erfc(x: Value) -> Value:
     outer = where(negative, 2.0 - tail, tail)
     result = where(a < _EDGES[0], near, where(a < _EDGES[1], middle, outer))
     return where(x != x, x, result)
-
-

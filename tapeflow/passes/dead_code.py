@@ -25,8 +25,8 @@ def remove_dead_code(tape: Tape) -> Tape:
         tape,
         opcodes=tape.opcodes[kept],
         starts=np.concatenate([[0], np.cumsum(tape.arities[kept])]),
-        operands=renumbered[tape.operands[np.repeat(kept, tape.arities)]],
-        slots=np.arange(first_result, first_result + int(kept.sum()) + 1),
-        outputs=renumbered[tape.outputs],
+        operands=renumbered[tape.operands[np.repeat(kept, tape.arities)]].astype(np.int32),
+        slots=np.arange(first_result, first_result + int(kept.sum()) + 1, dtype=np.int32),
+        outputs=renumbered[tape.outputs].astype(np.int32),
         locations=tape.locations[kept],
     )

@@ -83,9 +83,9 @@ def parse(text: str, name: str) -> Records:
     later = np.flatnonzero(np.diff(days) <= 0)
     if later.size:
         raise DataError(f"{name}, row {later[0] + 3}, column date: not later than the row before")
-    numbers = np.array([values for _, values, _ in parsed])
+    precipitation, temp_max, temp_min, wind = np.array([values for _, values, _ in parsed]).T
     kinds = np.array([kind for _, _, kind in parsed])
-    return Records(days, *np.ascontiguousarray(numbers.T), kinds)
+    return Records(days, precipitation, temp_max, temp_min, wind, kinds)
 
 
 def _row(
@@ -105,7 +105,9 @@ def _row(
         try:
             value = float(cells[column])
         except ValueError:
-            raise DataError(f"{where}, column {column}: {cells[column]!r} is not a number") from None
+            raise DataError(
+                f"{where}, column {column}: {cells[column]!r} is not a number"
+            ) from None
         if not math.isfinite(value):
             raise DataError(f"{where}, column {column}: {cells[column]!r} is not a finite number")
         values.append(value)

@@ -59,12 +59,13 @@ def study(records: Records, seed: int, epochs: int, n_hidden: int) -> Study:
         )
     predict_linear = tpf.vmap(models.linear, in_axes=(None, 0))
     predict_network = tpf.vmap(models.network, in_axes=(None, 0))
+    network = mean + deviation * predict_network(params, test.x)
     return Study(
         test,
         (
             Result("persistence (as today)", test.today),
             Result("linear", predict_linear(linear, test.x), linear_curve),
-            Result(f"network, {n_hidden} tanh", mean + deviation * predict_network(params, test.x), curve),
+            Result(f"network, {n_hidden} tanh", network, curve),
         ),
         difference,
     )

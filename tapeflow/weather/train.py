@@ -55,7 +55,8 @@ class Adam:
             change = self.rate * (m / correct[0]) / (np.sqrt(s / correct[1]) + 1e-8)
             return p - change if isinstance(p, np.ndarray) else float(p - change)
 
-        return optree.tree_map(move, params, self.mean, self.square)  # type: ignore[return-value]
+        moved: Params = optree.tree_map(move, params, self.mean, self.square)
+        return moved
 
 
 def fit(
@@ -142,6 +143,7 @@ def _flat(params: Params) -> tuple[Floats, Callable[[Floats], Params]]:
             piece.reshape(np.shape(leaf)) if isinstance(leaf, np.ndarray) else float(piece[0])
             for leaf, piece in zip(leaves, np.split(flat, ends[:-1]), strict=True)
         ]
-        return treedef.unflatten(pieces)  # type: ignore[return-value]
+        params: Params = treedef.unflatten(pieces)
+        return params
 
     return np.concatenate([np.ravel(leaf) for leaf in leaves]), back

@@ -1,0 +1,160 @@
+"""Gates of the user's own, and what is said of wrong ones."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapeflow as tpf
+
+
+@tpf.gate
+def softsign(x: Any) -> Any:
+    d = 1.0 + abs(x)
+    return x / d, (1.0 / (d * d),)
+
+
+@tpf.gate
+def smooth_max(x: Any, y: Any) -> Any:
+    difference = x - y
+    return y + np.log1p(np.exp(difference)), (
+        tpf.sigmoid(difference),
+        tpf.sigmoid(-difference),
+    )
+
+
+def test_a_rule_function_is_compiled() -> None:
+    value, gradient = tpf.value_and_grad(softsign)(-1.0)
+    assert (value, gradient) == (-0.5, 0.25)
+    x = np.linspace(-3, 3, 100)
+    assert np.array_equal(tpf.vmap(tpf.grad(softsign))(x), 1 / (1 + abs(x)) ** 2)
+    assert softsign(3.0) == 0.75
+    assert np.array_equal(softsign(x), x / (1 + abs(x)))
+    assert repr(softsign) == "<gate softsign>"
+
+
+def test_a_rule_function_has_all_orders() -> None:
+    # (x / (1 + x))'' = -2 / (1 + x)^3, and ''' = 6 / (1 + x)^4.
+    assert tpf.grad(tpf.grad(softsign))(1.0) == -0.25
+    assert tpf.grad(tpf.grad(tpf.grad(softsign)))(1.0) == 0.375
+
+
+def test_a_rule_of_two_operands_and_mathlib_functions() -> None:
+    dx, dy = tpf.grad(smooth_max, argnums=(0, 1))(1.0, 0.0)
+    assert dx == tpf.sigmoid(1.0)
+    assert dy == tpf.sigmoid(-1.0)
+    shared = tpf.vmap(tpf.grad(smooth_max), in_axes=(0, None), reduce="sum")
+    assert shared(np.array([1.0, 1.0]), 0.0) == 2 * tpf.sigmoid(1.0)
+
+
+def test_gates_of_arrays_work_on_each_element() -> None:
+    assert np.array_equal(
+        tpf.grad(lambda x: np.sum(softsign(x)))(np.array([1.0, -3.0])), [0.25, 0.0625]
+    )
+
+
+def make(backward: Any = None, forward: Any = None) -> Any:
+    @tpf.gate
+    class Odd:
+        def forward(self, x: Any, y: Any) -> Any:
+            return forward(x) if forward else x * y
+
+        def backward(self, dz: Any) -> Any:
+            return backward(dz)
+
+    return Odd()
+
+
+WRONG = {
+    "too few": (lambda dz: [dz], "backward returned 1 gradients for 2 inputs"),
+    "one number": (lambda dz: dz, "backward returned 1 gradients for 2 inputs"),
+    "too many": (lambda dz: [dz] * 3, "backward returned 3 gradients for 2 inputs"),
+    "shape": (lambda dz: [dz, np.ones(2)], r"gradient 1 of backward is an array of shape \(2,\)"),
+    "none": (lambda dz: [dz, None], "gradient 1 of backward is None"),
+    "text": (lambda dz: [dz, "1"], "gradient 1 of backward is '1'"),
+    "raises": (lambda dz: 1 / 0, "backward raised ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_wrong_backward_is_named(name: str, batch: bool) -> None:
+    backward, message = WRONG[name]
+    gate = make(backward)
+    with pytest.raises(tpf.GateError, match=f"gate Odd: {message}"):
+        if batch:
+            tpf.vmap(tpf.grad(lambda x, y: gate(x, y)))(np.ones(20), np.ones(20))
+        else:
+            tpf.grad(lambda x, y: gate(x, y))(1.0, 2.0)
+    # The next evaluation is not haunted by it.
+    assert tpf.grad(lambda x: x * x)(3.0) == 6.0
+
+
+def test_a_wrong_forward_is_named() -> None:
+    for forward, message in (
+        (lambda x: np.ones(3), "forward returned an array of shape"),
+        (lambda x: None, "forward returned None"),
+        (lambda x: {}["a"], "forward raised KeyError"),
+    ):
+        gate = make(lambda dz: [dz, dz], forward)
+        with pytest.raises(tpf.GateError, match=f"gate Odd: {message}"):
+            tpf.grad(lambda x, gate=gate: gate(x, 1.0))(1.0)
+
+
+def test_a_gates_cache_belongs_to_its_sample_and_place() -> None:
+    @tpf.gate
+    class Square:
+        def forward(self, x: float) -> float:
+            self.x = x
+            return x * x
+
+        def backward(self, dz: float) -> list[float]:
+            return [2 * self.x * dz]
+
+    square = Square()
+    x = np.random.default_rng(0).standard_normal(5000)
+    f = tpf.vmap(tpf.grad(lambda x: square(square(x) + 1.0)))
+    with tpf.config(threads=2, block=64):
+        assert np.array_equal(f(x), 2 * x * (2 * (x * x + 1.0)))
+    tape = tpf.record(lambda x: square(x), 1.0)
+    tape.forward(3.0)
+    assert tape.backward() == 6.0
+    assert tape.backward(2.0) == 12.0
+
+
+def test_a_gate_with_parameters() -> None:
+    @tpf.gate
+    class Scale:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        def forward(self, x: float) -> float:
+            return self.factor * x
+
+        def backward(self, dz: float) -> list[float]:
+            return [self.factor * dz]
+
+    f = tpf.grad(lambda x: Scale(3.0)(x) * Scale(5.0)(x))
+    assert f(1.0) == 30.0
+
+
+def test_wrong_definitions() -> None:
+    with pytest.raises(TypeError, match="gate Half needs a method backward"):
+
+        @tpf.gate
+        class Half:
+            def forward(self, x: float) -> float:
+                return x / 2
+
+    with pytest.raises(TypeError, match="a class or a function, not a int"):
+        tpf.gate(3)
+    with pytest.raises(TypeError, match="a fixed number of inputs"):
+        tpf.gate(lambda *x: (x, x))
+    with pytest.raises(tpf.GateError, match="2 partials for 1 inputs"):
+        tpf.grad(tpf.gate(lambda x: (x, (1.0, 1.0))))(1.0)
+    with pytest.raises(tpf.GateError, match="return the value and the tuple of partials"):
+        tpf.grad(tpf.gate(lambda x: x))(1.0)
+    with pytest.raises(TypeError, match="takes no branch on a value"):
+        tpf.grad(tpf.gate(lambda x: (x, (1.0 if x > 0 else 0.0,))))(1.0)
+    with pytest.raises(TypeError, match="takes 1 inputs, not 2"):
+        tpf.grad(lambda x: softsign(x, x))(1.0)

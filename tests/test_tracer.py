@@ -1,0 +1,156 @@
+"""Recording: what is recorded, and what is refused with the line and a way out."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapeflow as tpf
+from tapeflow.ops import BY_UFUNC
+
+
+def table_lookup(x: Any) -> Any:
+    return [1.0, 2.0][x]
+
+
+REFUSED = {
+    "float": (lambda x: float(x), "turn a traced value into a Python float", "keep computing"),
+    "int": (lambda x: int(x), "turn a traced value into a Python int", "np.floor or np.rint"),
+    "math": (lambda x: math.exp(x), "into a Python float", "use np.exp, not math.exp"),
+    "if": (lambda x: 1.0 if x > 0 else 2.0, "decide on the value", "tpf.where(condition, a, b)"),
+    "max": (lambda x: max(x, 0.0), "decide on the value", "use np.maximum(a, b)"),
+    "in": (lambda x: x in [1.0, 2.0], "decide on the value", "compare with each element"),
+    "index": (table_lookup, "as an index", "tpf.where"),
+    "while": (lambda x: [0 for _ in iter(lambda: x > 0, True)], "decide on the value", "tpf.where"),
+    "complex": (lambda x: complex(x), "into a complex number", "real numbers"),
+    "iterate": (lambda x: [*x], "iterate over a traced number", "list or an array"),
+    "digits": (lambda x: round(x, 2), "round a traced value to 2 digits", "scale it"),
+    "string": (lambda x: np.add(x, "a"), "use a str with a traced value", "real numbers"),
+    "times complex": (lambda x: x * 1j, "use a complex with a traced value", "real numbers"),
+    "ufunc": (lambda x: np.logaddexp(x, 1.0), "record np.logaddexp", "docs/ops.md"),
+    "logical": (lambda x: np.logical_and(x, 1.0), "record np.logical_and", "docs/ops.md"),
+    "out": (lambda x: np.exp(x, out=np.zeros(1)), "record np.exp with out=", "docs/ops.md"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_baking_a_value_in_is_refused(name: str) -> None:
+    f, what, instead = REFUSED[name]
+    line = f.__code__.co_firstlineno
+    with pytest.raises(tpf.TracingError) as caught:
+        tpf.record(f, 1.5)
+    message = str(caught.value)
+    assert message.startswith("cannot ")
+    assert what in message
+    assert instead in message
+    assert re.search(rf"\(test_tracer\.py:({line}|{line + 1})\)", message), message
+
+
+def test_a_tracing_error_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        tpf.grad(lambda x: math.sin(x))(1.0)
+
+
+def test_a_traced_value_that_escapes() -> None:
+    kept: list[Any] = []
+
+    def leak(x: Any) -> Any:
+        kept.append(x)
+        return x * 1.0
+
+    tpf.record(leak, 1.0)
+    with pytest.raises(tpf.TracingError, match="after its recording has ended"):
+        kept[0] + 1.0
+    with pytest.raises(tpf.TracingError, match="after its recording has ended"):
+        tpf.record(lambda x: x + kept[0], 1.0)
+
+
+def test_operators_record_the_ops() -> None:
+    def f(x: Any, y: Any) -> Any:
+        a = [x + y, x - y, x * y, x / y, -x, +x, abs(x), x**y, 2.0**x, x**2, x**-1, x**1]
+        b = [1.0 + x, 1.0 - x, 2.0 * x, 1.0 / x, x < y, x <= y, x > y, x >= y, x == y, x != y]
+        return a + b + [round(x), math.floor(x), math.ceil(x)]
+
+    x, y = 1.7, 2.3
+    tape = tpf.record(f, x, y)
+    got = np.array(tape(x, y))
+    exact = [x + y, x - y, x * y, x / y, -x, x, x, x**y, 2.0**x, x * x, 1 / x, x]
+    exact += [1 + x, 1 - x, 2 * x, 1 / x, True, True, False, False, False, True, 2, 1, 2]
+    # Two powers are within two ulp; the rest is exact.
+    assert np.all(np.abs(got - exact) <= 4 * np.spacing(np.abs(np.array(exact))))
+    names = {tape.op(i).name for i in range(len(tape))}
+    assert {"square", "reciprocal", "pow", "neg", "abs"} <= names
+
+
+@pytest.mark.parametrize("ufunc", BY_UFUNC, ids=lambda u: u.__name__)
+@pytest.mark.parametrize("array", [False, True])
+def test_ufuncs_record_their_op(ufunc: np.ufunc, array: bool) -> None:
+    op = BY_UFUNC[ufunc]
+    x = 1.25 if op.name == "acosh" else 0.75
+    args = [np.full(3, x) if array else x] * op.arity
+    tape = tpf.record(lambda *a: ufunc(*a), *args)
+    assert {tape.op(i) for i in range(len(tape))} == {op}
+    assert len(tape) == (3 if array else 1)
+    expected = np.broadcast_to(ufunc(*args), np.shape(args[0])).astype(float)
+    assert np.all(np.abs(np.array(tape(*args)) - expected) <= 4 * np.spacing(np.abs(expected)))
+
+
+def test_arrays_are_indexed_and_broadcast_as_in_numpy() -> None:
+    def f(a: Any, b: Any) -> Any:
+        c = a[::-1, 1:] * b - np.array([1.0, 2.0])
+        return np.exp(c).T @ np.ones(2) + (a @ np.ones(3)).sum() + np.maximum(a[0, 0], b)
+
+    a, b = np.arange(6.0).reshape(2, 3) / 5, 0.5
+    assert np.allclose(tpf.record(f, a, b)(a, b), f(a, b), rtol=1e-14, atol=0)
+
+
+def test_nested_structures() -> None:
+    def f(p: Any) -> Any:
+        return {"s": p["w"][0] * p["w"][1] + p["t"][0], "v": (p["a"] * 2.0, 5.0)}
+
+    p = {"w": [2.0, 3.0], "t": (1.0,), "a": np.ones((2, 2))}
+    out = tpf.record(f, p)(p)
+    assert out["s"] == 7.0
+    assert np.array_equal(out["v"][0], 2 * np.ones((2, 2)))
+    assert out["v"][1] == 5.0
+
+
+def test_source_lines_and_names_are_kept() -> None:
+    def f(params: Any, x: Any) -> Any:
+        y = params["w"][1] * x  # here
+        return y + 1.0
+
+    tape = tpf.record(f, {"w": np.ones(2)}, 1.0)
+    assert tape.input_names == ("params['w'][0]", "params['w'][1]", "x")
+    line = f.__code__.co_firstlineno
+    assert [tape.source(i).line for i in range(2)] == [line + 1, line + 2]
+    assert [tape.source(i).function for i in range(2)] == ["f", "f"]
+    assert str(tape.source(0)) == f"test_tracer.py:{line + 1}"
+
+
+@pytest.mark.parametrize(
+    ("arg", "what"),
+    [
+        ("text", "type str"),
+        (1j, "type complex"),
+        (np.array([1j]), "dtype complex128"),
+        (np.array(["a"]), "dtype <U1"),
+        (np.array([None]), "dtype object"),
+        (object(), "type object"),
+        (np.zeros(2, np.longdouble), "dtype"),
+    ],
+)
+def test_arguments_that_are_no_real_numbers(arg: Any, what: str) -> None:
+    with pytest.raises(tpf.StructureError, match=f"cannot record an? .*{what}"):
+        tpf.record(lambda x: x, arg)
+
+
+def test_results_that_are_no_numbers() -> None:
+    with pytest.raises(tpf.StructureError, match="shout returned a str"):
+        tpf.record(shout, 1.0)
+
+
+def shout(x: Any) -> Any:
+    return "x"

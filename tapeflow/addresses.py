@@ -14,23 +14,23 @@ if config.DISABLE_JIT:
     _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 
     def load_float(address: int) -> float:
-        return ctypes.c_double.from_address(address).value
+        return ctypes.c_double.from_address(int(address)).value
 
     def store_float(address: int, value: float) -> None:
-        ctypes.c_double.from_address(address).value = value
+        ctypes.c_double.from_address(int(address)).value = value
 
     def load_int(address: int) -> int:
-        return ctypes.c_int64.from_address(address).value
+        return ctypes.c_int64.from_address(int(address)).value
 
     def load_int32(address: int) -> int:
-        return ctypes.c_int32.from_address(address).value
+        return ctypes.c_int32.from_address(int(address)).value
 
     load_flag = load_int
 
     def call_kernel(
         address: int, values: int, cotangents: int, shared: int, record: int, lanes: int
     ) -> None:
-        _KERNEL(address)(values, cotangents, shared, record, lanes)
+        _KERNEL(int(address))(int(values), int(cotangents), int(shared), int(record), int(lanes))
 
 else:
     from llvmlite import ir

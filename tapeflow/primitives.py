@@ -58,7 +58,8 @@ class _NumPy:
         return np.copysign(x, y)
 
     def where(self, mask: Value, a: Value, b: Value) -> Value:
-        return np.where(mask, a, b)[()]
+        chosen: Value = np.where(mask, a, b)
+        return chosen[()]
 
     def bits(self, x: Value) -> Value:
         return np.asarray(x, np.float64).view(np.int64)[()]

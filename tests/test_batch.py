@@ -65,6 +65,7 @@ def test_any_number_of_samples(n: int, reduce: Any) -> None:
             assert np.all(np.abs(got - parts.sum(axis=0) * scale) <= bound)
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("reduce", [None, "sum", "mean"])
 def test_same_bits_for_every_block_and_thread_count(reduce: Any) -> None:
     x = samples(100_003)
@@ -155,6 +156,7 @@ def test_an_output_that_stands_twice_is_summed_once_each() -> None:
     assert (a, b) == (45.0, 45.0)
 
 
+@pytest.mark.jit
 def test_threads_at_once_have_their_own_memory() -> None:
     run = tpf.vmap(tpf.value_and_grad(neuron), in_axes=(None, 0), reduce="sum")
     one = tpf.value_and_grad(neuron)

@@ -52,6 +52,7 @@ def test_the_linear_model_converges_to_the_closed_form() -> None:
     assert abs(found["b"] - exact["b"]) < 1e-6
 
 
+@pytest.mark.jit
 def test_the_network_learns() -> None:
     study = report.study(records.seattle(), seed=0, epochs=40, n_hidden=8)
     persistence, linear, network = (

@@ -1,0 +1,62 @@
+"""The documents say what the code does: examples run, and generated pages are fresh."""
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapeflow as tpf
+from benchmarks import op_table
+
+ROOT = Path(__file__).parent.parent
+MODULES = ["tapeflow", *(m.name for m in pkgutil.walk_packages(tpf.__path__, "tapeflow."))]
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if not m.endswith("__main__")])
+def test_examples_in_docstrings(name: str) -> None:
+    module = importlib.import_module(name)
+    names: dict[str, Any] = {"tpf": tpf, "np": np}
+    result = doctest.testmod(module, extraglobs=names, optionflags=FLAGS)
+    assert result.failed == 0
+
+
+def test_examples_in_the_readme() -> None:
+    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=FLAGS)
+    assert result.attempted > 20
+    assert result.failed == 0
+
+
+def test_the_op_table_is_fresh() -> None:
+    assert (ROOT / "docs" / "ops.md").read_text() == op_table.page()
+
+
+def test_the_accuracy_table_keeps_the_promise() -> None:
+    from benchmarks.accuracy import SUBJECTS
+
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (ROOT / "docs" / "accuracy.md").read_text().splitlines()
+        if line.startswith("| ") and "function" not in line
+    ]
+    assert [row[0] for row in rows] == list(SUBJECTS)
+    for name, points, error, _ in rows:
+        assert int(points.replace(",", "")) >= 1_000_000, name
+        assert float(error) <= 2.0, name
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    for name in tpf.__all__:
+        assert getattr(tpf, name).__doc__, name
+
+
+def test_the_ci_runs_the_readmes_commands() -> None:
+    readme, script = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
+    commands = [block.split("```")[0].strip() for block in readme.split("```sh\n")[1:]]
+    assert len(commands) == 2
+    for command in commands:
+        assert command in script.splitlines()

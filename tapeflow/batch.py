@@ -23,6 +23,10 @@ _SMALL = 200_000
 """Instructions times lanes below which handing work to another thread costs more than it saves."""
 
 
+_LONG = 50_000_000
+"""Instructions times lanes of one task: some milliseconds, between which Ctrl-C is heard."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a batch's inputs come from: address of sample 0 and stride in bytes, by input slot.
@@ -36,24 +40,55 @@ class Source:
     keep: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A batch's results: values (lanes or 1, outputs), gradients of the wanted inputs likewise."""
+class Columns:
+    """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf."""
 
-    values: Floats
-    gradients: Floats
+    def __init__(self, rows: int, sizes: Sequence[int]) -> None:
+        n = sum(sizes)
+        self.addresses = np.empty(n, np.int64)
+        self.strides = np.empty(n, np.int64)
+        self.arrays: list[Floats] = []
+        # A single row is one run of numbers, which the leaves' arrays are views of.
+        self._row = np.empty(n) if rows == 1 else None
+        first = 0
+        for size in sizes:
+            last = first + size
+            if self._row is None:
+                array = np.empty((rows, size))
+            else:
+                array = self._row[first:last].reshape(1, size)
+            self.addresses[first:last] = array.ctypes.data + 8 * np.arange(size)
+            self.strides[first:last] = array.strides[0]
+            self.arrays.append(array)
+            first = last
+
+    def table(self, places: Ints, columns: Ints) -> Ints:
+        """The table that stores rows of lanes, at their places, in some of the columns."""
+        return _table(places, self.addresses[columns], self.strides[columns])
+
+    def fill(self, columns: Ints, numbers: Floats) -> None:
+        """Write one number down each of some columns."""
+        if self._row is not None:
+            self._row[columns] = numbers
+            return
+        ends = np.cumsum([array.shape[1] for array in self.arrays])
+        for column, number in zip(columns.tolist(), numbers.tolist(), strict=True):
+            k = int(np.searchsorted(ends, column, side="right"))
+            self.arrays[k][:, column - ends[k]] = number
 
 
 class BatchProgram:
     """A tape ready for batches in which the same inputs are per lane and the same are wanted.
 
-    reduced: whether results are summed over the lanes or given for each.
+    leaves: the size of each leaf of the inputs whose gradient is wanted; empty for no reverse
+    sweep. reduced: whether results are summed over the lanes or given for each.
     """
 
     def __init__(
-        self, tape: Tape, lane: Flags, wanted: Flags, reverse: bool, reduced: bool
+        self, tape: Tape, lane: Flags, wanted: Flags, leaves: Sequence[int], reduced: bool
     ) -> None:
-        self.tape, self.reduced = tape, reduced
+        self.tape, self.leaves, self.reduced = tape, leaves, reduced
+        reverse = bool(leaves)
         self.program = program = Program(tape, lane, wanted, reverse)
         self.wanted = np.flatnonzero(wanted) if reverse else np.empty(0, np.int64)
         self.lane_inputs = np.flatnonzero(lane)
@@ -82,9 +117,16 @@ class BatchProgram:
         self.boundary_sums, *results = np.split(place, ends[:-1])
         self.output_sums, self.gradient_sums = results or (place[:0], place[:0])
 
-    def run(self, source: Source, n_lanes: int, reduce: str | None) -> Outcome:
-        """Sweep the batch. With ``reduce`` "sum" or "mean" the results have one row."""
-        return _Run(self, source, n_lanes, reduce).outcome()
+    def run(
+        self, source: Source, n_lanes: int, reduce: str | None
+    ) -> tuple[list[Floats], list[Floats]]:
+        """Sweep the batch: values by leaf of the output, and gradients by wanted leaf.
+
+        Each is of shape (n_lanes, size of the leaf); with ``reduce`` "sum" or "mean", (1, size).
+        """
+        run = _Run(self, source, n_lanes, reduce)
+        run.run()
+        return run.values.arrays, run.gradients.arrays
 
     def width(self) -> int:
         """The block width in force: the configured one, or one that keeps a block in cache."""
@@ -103,14 +145,16 @@ def evaluate_elementwise(tape: Tape, arrays: Sequence[Floats]) -> Floats:
     lane = np.ones(len(flat), np.bool_)
     key = "elementwise"
     if key not in tape.prepared:
-        tape.prepared[key] = BatchProgram(tape, lane, ~lane, False, False)
+        tape.prepared[key] = BatchProgram(tape, lane, ~lane, (), False)
     source = Source(
         np.array([array.ctypes.data for array in flat], np.int64),
         np.full(len(flat), 8, np.int64),
         np.zeros(len(flat)),
         tuple(flat),
     )
-    return tape.prepared[key].run(source, flat[0].size, None).values.reshape(shape)  # type: ignore[no-any-return]
+    values, _ = tape.prepared[key].run(source, flat[0].size, None)
+    result: Floats = values[0].reshape(shape)
+    return result
 
 
 class _Run:
@@ -124,8 +168,8 @@ class _Run:
         tape = batch.tape
         self.width = batch.width()
         rows = 1 if reduce else n_lanes
-        self.values = np.zeros((rows, len(tape.outputs)))
-        self.gradients = np.zeros((rows, len(batch.wanted)))
+        self.values = Columns(rows, [leaf.size for leaf in tape.output_structure.leaves])
+        self.gradients = Columns(rows, batch.leaves)
         self.shared = aligned(tape.n_slots)
         self.shared[: tape.n_inputs] = source.shared_values
         self.shared[tape.n_inputs : int(tape.slots[0])] = tape.constants
@@ -135,7 +179,8 @@ class _Run:
         self.tables = self._tables()
         self.job = self._job()
 
-    def outcome(self) -> Outcome:
+    def run(self) -> None:
+        """Fill in values and gradients."""
         program = self.program
         execute(
             program.shared_forward.address,
@@ -150,7 +195,6 @@ class _Run:
         if program.has_python_gates:
             raise_pending(self.shared.ctypes.data)
         self._shared_results()
-        return Outcome(self.values, self.gradients)
 
     # Tables for the compiled sweep.
 
@@ -167,8 +211,8 @@ class _Run:
             "gradients": _EMPTY,
         }
         if not self.reduce:
-            tables["outputs"] = _columns(batch.output_rows, self.values, batch.lane_outputs)
-            tables["gradients"] = _columns(batch.gradient_rows, self.gradients, batch.lane_wanted)
+            tables["outputs"] = self.values.table(batch.output_rows, batch.lane_outputs)
+            tables["gradients"] = self.gradients.table(batch.gradient_rows, batch.lane_wanted)
         return tables
 
     def _job(self) -> Ints:
@@ -200,7 +244,8 @@ class _Run:
         work = self.n_lanes * (len(self.program.lane_forward) + len(self.program.lane_reverse))
         threads = 1 if work < _SMALL or current.debug_nans else current.threads
         # A task is a power of two of blocks, so that its sums are a subtree of the whole tree.
-        size = 1 << max(0, (n_blocks // (8 * threads)).bit_length() - 1)
+        share = min(n_blocks // (8 * threads), _LONG * n_blocks // max(work, 1))
+        size = 1 << max(0, share.bit_length() - 1)
         n_tasks = -(-n_blocks // size)
         threads = min(threads, n_tasks)
         self.sums = aligned((n_tasks, self.n_sums * blocks.GROUP))
@@ -270,10 +315,10 @@ class _Run:
         totals = self._totals()
         scale = float(self.n_lanes) if self.reduce == "sum" else 1.0
         shared_slots = tape.outputs[batch.shared_outputs]
-        self.values[:, batch.shared_outputs] = scale * self.shared[shared_slots]
+        self.values.fill(batch.shared_outputs, scale * self.shared[shared_slots])
         if self.reduce:
-            self.values[0, batch.lane_outputs] = totals[batch.output_sums]
-            self.gradients[0, batch.lane_wanted] = totals[batch.gradient_sums]
+            self.values.fill(batch.lane_outputs, totals[batch.output_sums])
+            self.gradients.fill(batch.lane_wanted, totals[batch.gradient_sums])
         if not batch.shared_wanted.size:
             return
         cotangents = aligned(tape.n_slots)
@@ -288,7 +333,8 @@ class _Run:
             0,
             1,
         )
-        self.gradients[:, batch.shared_wanted] = cotangents[batch.wanted[batch.shared_wanted]] + 0.0
+        gradients = cotangents[batch.wanted[batch.shared_wanted]] + 0.0
+        self.gradients.fill(batch.shared_wanted, gradients)
 
     def _totals(self) -> Floats:
         """The sum, or mean, of each reduced row over the whole batch."""
@@ -315,11 +361,6 @@ def _table(*columns: Any) -> Ints:
     for k, column in enumerate(columns):
         table[:, k] = column
     return table
-
-
-def _columns(rows: Ints, array: Floats, columns: Ints) -> Ints:
-    """The table that stores rows of lanes in columns of an array."""
-    return _table(rows, array.ctypes.data + 8 * columns, array.strides[0])
 
 
 _lock = threading.Lock()

@@ -3,10 +3,10 @@
 `run_blocks` takes a job, an int64 array of counts and addresses in the order of the names below.
 """
 
-from numba import njit, types
+from numba import types
 
 from tapeflow.addresses import load_flag, load_float, load_int, store_float
-from tapeflow.interpreter import INT, JOB, OPTIONS, VOID, execute, fill_zero
+from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
 # lane 0 and the stride from lane to lane in bytes; a reduced row has its place and 1 for a
@@ -46,7 +46,7 @@ _LONGS = types.Array(types.int64, 1, "C", readonly=True)
 _SLOTS = types.Array(types.int32, 1, "C", readonly=True)
 
 
-@njit(**OPTIONS)
+@compiled()
 def load_lanes(job, values, first, n, lanes):
     """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
     table = job[BATCH_INPUTS]
@@ -64,7 +64,7 @@ def load_lanes(job, values, first, n, lanes):
             store_float(row + 8 * lane, load_float(row + 8 * (n - 1)))
 
 
-@njit(**OPTIONS)
+@compiled()
 def store_lanes(table, n_rows, rows, first, n, lanes):
     """Copy a block of values or cotangents out to the places of a table."""
     for k in range(n_rows):
@@ -76,7 +76,7 @@ def store_lanes(table, n_rows, rows, first, n, lanes):
             store_float(target + stride * lane, load_float(row + 8 * lane) + 0.0)
 
 
-@njit(**OPTIONS)
+@compiled()
 def seed_lanes(job, cotangents, first, n, lanes):
     """Add each output's seed to its cotangent: 1, or the caller's where there is an address."""
     table = job[BATCH_SEEDS]
@@ -88,7 +88,7 @@ def seed_lanes(job, cotangents, first, n, lanes):
             store_float(row + 8 * lane, load_float(row + 8 * lane) + seed)
 
 
-@njit(**OPTIONS)
+@compiled()
 def reduce_row(row, n, lanes):
     """Sum a row's groups of lanes, in place, into its first group.
 
@@ -112,14 +112,14 @@ def reduce_row(row, n, lanes):
         groups = (groups + 1) // 2
 
 
-@njit(**OPTIONS)
+@compiled()
 def push_sum(stack, size, level, source):
     """Put a block's sums on a level of the stack of partial sums, from an address."""
     for i in range(size):
         store_float(stack + 8 * (level * size + i), load_float(source + 8 * i))
 
 
-@njit(**OPTIONS)
+@compiled()
 def merge_sum(stack, size, level, total):
     """Add a level of the stack to the sums at an address."""
     for i in range(size):
@@ -127,7 +127,7 @@ def merge_sum(stack, size, level, total):
         store_float(total + 8 * i, left + load_float(total + 8 * i))
 
 
-@njit(**OPTIONS)
+@compiled()
 def collect_block(job, values, cotangents, n, lanes, sums):
     """Sum the job's reduced rows over a block: one group of lanes for each, end to end."""
     table = job[BATCH_REDUCED]
@@ -139,7 +139,7 @@ def collect_block(job, values, cotangents, n, lanes, sums):
             store_float(sums + 8 * (GROUP * k + lane), load_float(row + 8 * lane))
 
 
-@njit(**OPTIONS)
+@compiled()
 def _fold(stack, size, n_blocks, sums):
     """Add up the levels that n_blocks blocks have left on the stack."""
     fill_zero(sums, size)
@@ -148,7 +148,7 @@ def _fold(stack, size, n_blocks, sums):
             merge_sum(stack, size, level, sums)
 
 
-@njit(VOID(JOB, INT, INT, INT, INT, INT, INT), **OPTIONS)
+@compiled(VOID(JOB, INT, INT, INT, INT, INT, INT))
 def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
     """Sweep blocks first_block to last_block - 1, and leave their sums at an address.
 
@@ -186,7 +186,7 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
         _fold(stack, size, last_block - first_block, sums)
 
 
-@njit(VOID(_LONGS, _SLOTS, types.int64, _GIVEN_FLAGS, _FLAGS, _FLAGS), **OPTIONS)
+@compiled(VOID(_LONGS, _SLOTS, types.int64, _GIVEN_FLAGS, _FLAGS, _FLAGS))
 def propagate(starts, operands, first_result, opaque, lane, active):
     """Mark the results that differ by lane, and those that a gradient flows through.
 

@@ -6,6 +6,7 @@ so one loop serves both directions and every op. `run_sample` takes a job, an in
 counts and addresses in the order of the names below; for batches see `blocks`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from numba import njit, types
@@ -33,8 +34,7 @@ from tapeflow.addresses import call_kernel, load_float, load_int, load_int32, st
 INT = types.int64
 VOID = types.void
 JOB = types.Array(types.int64, 1, "C", readonly=True)
-OPTIONS: dict[str, Any] = {
-    "cache": True,
+_OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": False,
@@ -42,7 +42,23 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@njit(**OPTIONS)
+def compiled(*signature: Any) -> Callable[[Any], Any]:
+    """Compile a function, kept on disk where there is a folder that can be written.
+
+    Only what Python calls on the way to a first result has a signature, and is compiled or loaded
+    at once: each takes some milliseconds, also one that is part of another.
+    """
+
+    def decorate(function: Any) -> Any:
+        try:
+            return njit(*signature, cache=True, **_OPTIONS)(function)
+        except RuntimeError:  # no folder for the cache
+            return njit(*signature, **_OPTIONS)(function)
+
+    return decorate
+
+
+@compiled()
 def execute(code, n, values, cotangents, shared, lanes):
     """Run n instructions of the code at an address."""
     for _ in range(n):
@@ -50,14 +66,14 @@ def execute(code, n, values, cotangents, shared, lanes):
         code += load_int32(code) * 4
 
 
-@njit(**OPTIONS)
+@compiled()
 def fill_zero(address, n):
     # A negative zero adds to any number, zeros of either sign too, without a trace.
     for i in range(n):
         store_float(address + 8 * i, -0.0)
 
 
-@njit(VOID(JOB), **OPTIONS)
+@compiled(VOID(JOB))
 def run_sample(job):
     """One sample: forward, and in reverse where the job has reverse code or gradients to give."""
     values, cotangents = job[SAMPLE_VALUES], job[SAMPLE_COTANGENTS]

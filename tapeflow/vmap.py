@@ -88,12 +88,14 @@ class Mapped:
             self._gradient.check_real(leaves, parts)
         batch = self._program(tape, axes, parts)
         source = _source(tape, leaves, axes)
-        outcome = batch.run(source, n_lanes, self._reduce)
-        values = self._unflatten(tape.output_structure, outcome.values, n_lanes)
+        values, gradients = batch.run(source, n_lanes, self._reduce)
+        value = self._unflatten(tape.output_structure, values)
         if self._gradient is None:
-            return values
-        gradient = self._gradients(batch, outcome.gradients, parts, leaves, n_lanes)
-        return (values, gradient) if self._gradient.with_value else gradient
+            return value
+        by_leaf = dict(zip(_wanted_leaves(parts), gradients, strict=True))
+        arguments = [self._argument(part, by_leaf, leaves) for part in parts]
+        gradient = arguments[0] if self._gradient.single else tuple(arguments)
+        return (value, gradient) if self._gradient.with_value else gradient
 
     # Arguments.
 
@@ -163,41 +165,30 @@ class Mapped:
             if self._reduce is None:
                 # A gradient for each sample in a shared argument: each lane has its own copy.
                 lane |= wanted
-            reverse, reduced = self._gradient is not None, self._reduce is not None
-            program = BatchProgram(tape, lane, wanted, reverse, reduced)
+            sizes = [tape.input_structure.leaves[k].size for k in _wanted_leaves(parts)]
+            program = BatchProgram(tape, lane, wanted, sizes, self._reduce is not None)
             tape.prepared[key] = program
         return program
 
     # Results.
 
-    def _gradients(
-        self,
-        batch: "BatchProgram",
-        flat: Floats,
-        parts: Sequence[Part],
-        leaves: Sequence[Any],
-        n_lanes: int,
-    ) -> Any:
-        assert self._gradient is not None
-        gradients = []
-        for part in parts:
-            first = int(np.searchsorted(batch.wanted, part.slots.start))
-            own = flat[:, first : first + part.structure.size]
-            dtypes = [getattr(leaf, "dtype", np.float64) for leaf in leaves[part.leaves]]
-            gradients.append(self._unflatten(part.structure, own, n_lanes, dtypes))
-        return gradients[0] if self._gradient.single else tuple(gradients)
+    def _argument(self, part: Part, by_leaf: dict[int, Floats], leaves: Sequence[Any]) -> Any:
+        """An argument's gradient, in the dtypes of its leaves."""
+        own = range(part.leaves.start, part.leaves.stop)
+        dtypes = [getattr(leaf, "dtype", np.dtype(np.float64)) for leaf in leaves[part.leaves]]
+        return self._unflatten(part.structure, [by_leaf[k] for k in own], dtypes)
 
     def _unflatten(
-        self, structure: Structure, flat: Floats, n_lanes: int, dtypes: Sequence[Any] | None = None
+        self, structure: Structure, arrays: Sequence[Floats], dtypes: Sequence[Any] | None = None
     ) -> Any:
-        """Columns of a result as the structure's arrays; with a reduction, as numbers again."""
-        if self._reduce is not None:
-            pieces = structure.split(flat[0])
-        else:
-            pieces = [
-                flat[:, first:last].reshape(n_lanes, *(leaf.shape or ()))
-                for leaf, (first, last) in zip(structure.leaves, structure.bounds, strict=True)
-            ]
+        """Arrays of shape (rows, size) as a result's leaves; with a reduction, without rows."""
+        pieces: list[Any] = []
+        for leaf, array in zip(structure.leaves, arrays, strict=True):
+            shape = leaf.shape or ()
+            if self._reduce is None:
+                pieces.append(array.reshape(len(array), *shape))
+            else:
+                pieces.append(array.item() if leaf.shape is None else array.reshape(shape))
         if dtypes is not None:
             pieces = [
                 piece if dtype == np.float64 else np.asarray(piece, dtype)
@@ -207,6 +198,11 @@ class Mapped:
 
     def __repr__(self) -> str:
         return f"<tapeflow.vmap of {self._recorded.name}>"
+
+
+def _wanted_leaves(parts: Sequence[Part]) -> list[int]:
+    """The leaves of all arguments to differentiate in, each once."""
+    return sorted({k for part in parts for k in range(part.leaves.start, part.leaves.stop)})
 
 
 def _sample(leaf: Any, axis: Axis) -> Any:

@@ -23,7 +23,7 @@ def batch_of(tape: Tape, data: st.DataObject, lanes: int, values: Any = numbers)
 def run_batch(tape: Tape, inputs: Any, reduce: str | None = None) -> tuple[Any, Any]:
     """Values and gradients of every input, all of them per lane; seeds are ones."""
     every = np.ones(tape.n_inputs, np.bool_)
-    batch = BatchProgram(tape, every, every, True, reduce is not None)
+    batch = BatchProgram(tape, every, every, [1] * tape.n_inputs, reduce is not None)
     inputs = np.ascontiguousarray(inputs)
     source = Source(
         inputs.ctypes.data + inputs.strides[0] * np.arange(tape.n_inputs),
@@ -31,8 +31,8 @@ def run_batch(tape: Tape, inputs: Any, reduce: str | None = None) -> tuple[Any, 
         np.zeros(tape.n_inputs),
         (inputs,),
     )
-    outcome = batch.run(source, inputs.shape[1], reduce)
-    return outcome.values, outcome.gradients
+    values, gradients = batch.run(source, inputs.shape[1], reduce)
+    return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)
 
 
 @given(tapes(), st.data())

@@ -16,7 +16,7 @@ from tapeflow.evaluate import Evaluation, sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import NUMBER, Floats, Structure, flatten
 from tapeflow.tape import Tape
-from tapeflow.tracer import traced
+from tapeflow.trace import traced
 from tapeflow.transforms import inline, pullback
 
 Tape.evaluator = Evaluation()

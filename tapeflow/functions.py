@@ -10,7 +10,8 @@ from tapeflow.evaluate import sample_program
 from tapeflow.ops import OPS, Op
 from tapeflow.structure import flat_structure, is_number
 from tapeflow.tape import Tape
-from tapeflow.tracer import elementwise, is_traced, trace
+from tapeflow.trace import trace
+from tapeflow.tracer import elementwise, is_traced
 
 
 def _function(op: Op) -> Callable[..., Any]:

@@ -17,7 +17,8 @@ import optree
 
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
-from tapeflow.tracer import TracedArray, Tracer, is_traced, trace
+from tapeflow.trace import trace
+from tapeflow.tracer import TracedArray, Tracer, is_traced
 
 Key = tuple[Any, ...]
 

@@ -5,27 +5,22 @@ append an instruction to the `Recorder` it belongs to. What would bake one run's
 tape (``float(x)``, ``if x > 0``) raises a `TracingError` that names the line.
 """
 
-import linecache
-import os
 import re
 import struct
-import sys
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow.errors import StructureError, TracingError
+from tapeflow.errors import TracingError
 from tapeflow.ops import BY_NAME, BY_UFUNC, FIRST_GATE, OPS, Op
-from tapeflow.structure import Leaf, Structure, flat_structure, flatten, leaf_of
+from tapeflow.sources import refuse, user_frame, user_line
+from tapeflow.structure import Structure
 from tapeflow.tape import MAX_SLOTS, Location, Tape
 
-_PACKAGE = os.path.dirname(__file__)
-_INTERNAL = {_PACKAGE, os.path.join(_PACKAGE, "mathlib")}
-_NUMPY = os.path.dirname(np.__file__)
 _NUMBERS = (float, int, np.floating, np.integer, np.bool_)
 
 # While recording, inputs are numbered from 0 and results follow; what is only counted at the end
@@ -76,7 +71,7 @@ class Recorder:
             if value.recorder is self:
                 return value.slot
             if value.recorder.closed:
-                _refuse("use a traced value after its recording has ended", "return it instead")
+                refuse("use a traced value after its recording has ended", "return it instead")
             return _CAPTURES - self.captures.setdefault(value, len(self.captures))
         bits = struct.pack("d", value)
         return -1 - self.constants.setdefault(bits, len(self.constants))
@@ -98,7 +93,7 @@ class Recorder:
         return self.n_inputs + len(self.opcodes) - 1
 
     def _source(self) -> int:
-        frame = _user_frame()
+        frame = user_frame()
         key = (frame.f_code.co_filename, frame.f_lineno)
         index = self.sources.get(key)
         if index is None:
@@ -166,13 +161,13 @@ def apply(op: Op, values: Sequence[Any]) -> "Tracer":
             if recorder is None or value.recorder.depth > recorder.depth:
                 recorder = value.recorder
         elif not isinstance(value, _NUMBERS):
-            _refuse(
+            refuse(
                 f"use a {type(value).__name__} with a traced value in '{op.name}'",
                 "use real numbers or arrays of them",
             )
     assert recorder is not None
     if recorder.closed:
-        _refuse("use a traced value after its recording has ended", "return it instead")
+        refuse("use a traced value after its recording has ended", "return it instead")
     innermost = getattr(_active, "recorder", None)
     if innermost is not None and innermost.depth > recorder.depth and not innermost.closed:
         recorder = innermost
@@ -261,7 +256,7 @@ class Tracer:
 
     def __round__(self, digits: int | None = None) -> "Tracer":
         if digits:
-            _refuse(f"round a traced value to {digits} digits", "scale it: round(x * 100) / 100")
+            refuse(f"round a traced value to {digits} digits", "scale it: round(x * 100) / 100")
         return apply(BY_NAME["round"], (self,))
 
     def __getattr__(self, name: str) -> Any:
@@ -275,37 +270,37 @@ class Tracer:
         return _ufunc(ufunc, method, inputs, options)
 
     def __float__(self) -> NoReturn:
-        line = _user_line()
+        line = user_line()
         call = re.search(r"\bmath\.(\w+)\(", line)
         if call:
-            _refuse(
+            refuse(
                 "turn a traced value into a Python float",
                 f"use np.{call[1]}, not math.{call[1]}",
             )
-        _refuse("turn a traced value into a Python float", "keep computing with the traced value")
+        refuse("turn a traced value into a Python float", "keep computing with the traced value")
 
     def __int__(self) -> NoReturn:
-        _refuse("turn a traced value into a Python int", "use np.floor or np.rint to round it")
+        refuse("turn a traced value into a Python int", "use np.floor or np.rint to round it")
 
     __trunc__ = __int__
 
     def __index__(self) -> NoReturn:
-        _refuse("use a traced value as an index", "choose the elements with tpf.where")
+        refuse("use a traced value as an index", "choose the elements with tpf.where")
 
     def __complex__(self) -> NoReturn:
-        _refuse("turn a traced value into a complex number", "compute with real numbers")
+        refuse("turn a traced value into a complex number", "compute with real numbers")
 
     def __bool__(self) -> NoReturn:
-        line = _user_line()
+        line = user_line()
         instead = "use tpf.where(condition, a, b)"
         if re.search(r"\b(max|min)\(", line):
             instead = "use np.maximum(a, b) or np.minimum(a, b), not Python's max or min"
         elif re.search(r"\bin\b", line) and not re.search(r"\bfor\b", line):
             instead = "compare with each element, and use tpf.where"
-        _refuse("decide on the value of a traced comparison", instead)
+        refuse("decide on the value of a traced comparison", instead)
 
     def __iter__(self) -> NoReturn:
-        _refuse("iterate over a traced number", "pass a list or an array")
+        refuse("iterate over a traced number", "pass a list or an array")
 
     def __hash__(self) -> int:
         # Captured values are dictionary keys, by identity.
@@ -342,7 +337,7 @@ def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[
         # NumPy's loops over objects use the elements' own operators.
         return _traced_array(getattr(ufunc, method)(*map(_plain, inputs), **options))
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-    _refuse(
+    refuse(
         f"record np.{name}{f' with {min(options)}=' if op and options else ''}",
         "write it with the ufuncs that tapeflow records (see docs/ops.md)",
     )
@@ -378,15 +373,6 @@ def _plain(value: Any) -> Any:
     return value.view(np.ndarray) if isinstance(value, TracedArray) else value
 
 
-def traced(leaf: Leaf, tracers: Sequence[Tracer]) -> Any:
-    """The argument that a recorded function sees in place of a leaf."""
-    if leaf.shape is None:
-        return tracers[0]
-    elements = np.empty(leaf.size, object)
-    elements[:] = tracers
-    return elements.reshape(leaf.shape).view(TracedArray)
-
-
 def is_traced(value: Any) -> bool:
     """Whether a leaf is a tracer, or an array with one."""
     if isinstance(value, TracedArray):
@@ -394,83 +380,3 @@ def is_traced(value: Any) -> bool:
     if isinstance(value, np.ndarray) and value.dtype == object:
         return any(type(element) is Tracer for element in value.flat)
     return type(value) is Tracer
-
-
-def trace(
-    function: Callable[..., Any], structure: Structure, names: Sequence[str]
-) -> tuple[Tape, list[Tracer]]:
-    """Record ``function`` on arguments of ``structure`` (a tuple of them).
-
-    Returns the tape, and the tracers of enclosing recordings that it closes over: the tape takes
-    them as inputs after its own.
-    """
-    recorder = Recorder(structure.size)
-    tracers = recorder.inputs()
-    leaves = [
-        traced(leaf, tracers[first:last])
-        for leaf, (first, last) in zip(structure.leaves, structure.bounds, strict=True)
-    ]
-    name = getattr(function, "__name__", type(function).__name__)
-    with recorder:
-        results, treedef = flatten(function(*structure.unflatten(leaves)))
-        flat, shapes = _output_slots(recorder, results, name)
-    captures = list(recorder.captures)
-    inputs = structure
-    if captures:
-        inputs = flat_structure(structure.size + len(captures))
-        names = [*names, *(f"captured{i}" for i in range(len(captures)))]
-    return recorder.finish(name, flat, inputs, Structure(treedef, shapes), names), captures
-
-
-def _output_slots(
-    recorder: Recorder, results: Iterable[Any], name: str
-) -> tuple[list[int], tuple[Leaf, ...]]:
-    slots: list[int] = []
-    leaves = []
-    for value in results:
-        if type(value) is Tracer:
-            leaves.append(Leaf(None))
-            slots.append(recorder.slot_of(value))
-        elif isinstance(value, np.ndarray) and value.dtype == object:
-            leaves.append(Leaf(value.shape))
-            slots.extend(recorder.slot_of(element) for element in value.flat)
-        else:
-            try:
-                leaves.append(leaf_of(value))
-            except StructureError:
-                raise StructureError(
-                    f"{name} returned a {type(value).__name__}: return numbers and arrays, "
-                    "in lists, tuples and dicts"
-                ) from None
-            slots.extend(recorder.slot_of(element) for element in np.ravel(value).tolist())
-    return slots, tuple(leaves)
-
-
-def _user_frame() -> Any:
-    """The frame of the innermost code that is neither ours nor NumPy's."""
-    frame = sys._getframe(2)
-    while _is_internal(frame.f_code.co_filename) and frame.f_back is not None:
-        frame = frame.f_back
-    return frame
-
-
-_internal_files: dict[str, bool] = {}
-
-
-def _is_internal(filename: str) -> bool:
-    internal = _internal_files.get(filename)
-    if internal is None:
-        internal = os.path.dirname(filename) in _INTERNAL or filename.startswith(_NUMPY + os.sep)
-        _internal_files[filename] = internal
-    return internal
-
-
-def _user_line() -> str:
-    frame = _user_frame()
-    return linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-
-
-def _refuse(what: str, instead: str) -> NoReturn:
-    frame = _user_frame()
-    place = Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-    raise TracingError(f"cannot {what} ({place}): {instead}")

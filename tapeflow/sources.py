@@ -1,0 +1,45 @@
+"""The user's source lines: which one is at work, and errors that name it."""
+
+import linecache
+import os
+import sys
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tapeflow.errors import TracingError
+from tapeflow.tape import Location
+
+_PACKAGE = os.path.dirname(__file__)
+_INTERNAL = {_PACKAGE, os.path.join(_PACKAGE, "mathlib")}
+_NUMPY = os.path.dirname(np.__file__)
+
+
+def user_frame() -> Any:
+    """The frame of the innermost code that is neither ours nor NumPy's."""
+    frame = sys._getframe(2)
+    while _is_internal(frame.f_code.co_filename) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+_internal_files: dict[str, bool] = {}
+
+
+def _is_internal(filename: str) -> bool:
+    internal = _internal_files.get(filename)
+    if internal is None:
+        internal = os.path.dirname(filename) in _INTERNAL or filename.startswith(_NUMPY + os.sep)
+        _internal_files[filename] = internal
+    return internal
+
+
+def user_line() -> str:
+    frame = user_frame()
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+
+
+def refuse(what: str, instead: str) -> NoReturn:
+    frame = user_frame()
+    place = Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    raise TracingError(f"cannot {what} ({place}): {instead}")

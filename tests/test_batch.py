@@ -1,5 +1,7 @@
 """Batches: the same bits whatever the lanes, blocks, threads and memory layout."""
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -198,3 +200,48 @@ def test_bad_arguments() -> None:
         tpf.vmap(f)
     with pytest.raises(TypeError, match=r"in an integer \(int64\)"):
         tpf.vmap(tpf.grad(lambda x: x * x))(np.arange(3))
+
+
+FORK = """
+import os, warnings
+import numpy as np
+import tapeflow as tpf
+warnings.simplefilter("ignore")
+tpf.config(threads=3)
+f = tpf.vmap(tpf.grad(lambda x: np.sin(x) * x), reduce="sum")
+x = np.linspace(0.0, 1.0, 300_000)
+expected = f(x)
+child = os.fork()
+if child == 0:
+    os._exit(0 if f(x) == expected else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert f(x) == expected
+"""
+
+INTERRUPT = """
+import os, signal, threading, time
+import numpy as np
+import tapeflow as tpf
+tpf.config(threads=2)
+f = tpf.vmap(tpf.grad(lambda x: np.sin(np.sin(np.sin(np.sin(x)))) * x), reduce="sum")
+x = np.linspace(0.0, 1.0, 1000)
+expected = f(x)
+huge = np.lib.stride_tricks.as_strided(x, (3_000_000_000,), (0,))
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+begin = time.perf_counter()
+try:
+    f(huge)
+except KeyboardInterrupt:
+    print("interrupted", f(x) == expected)
+"""
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize(("script", "output"), [(FORK, ""), (INTERRUPT, "interrupted True\n")])
+def test_forks_and_interrupts(script: str, output: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert result.stderr == ""
+    assert result.stdout == output
+    assert result.returncode == 0

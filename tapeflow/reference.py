@@ -61,5 +61,5 @@ def _plus(total: Floats, flowing: Floats, partial: Any) -> Floats:
             return total
         if abs(partial) == 1.0:
             return total + flowing * partial
-    skip = (flowing == 0.0) | ((partial == 0.0) & ~np.isnan(flowing))
+    skip = (flowing == 0.0) | (partial == 0.0)
     return np.where(skip, total, fma(flowing, partial, total))

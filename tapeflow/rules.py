@@ -26,17 +26,17 @@ _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 
 @elementary
 def azmul(x: Value, y: Value) -> Value:
-    """x times y with an absolute zero: a cotangent x of zero, or a partial y of zero, gives zero.
+    """x times y with an absolute zero: zero if either is, be the other infinite or NaN.
 
-    A NaN cotangent still shows. The zero is negative, as that is what adds without a trace.
+    The zero is negative, as that is what adds without a trace.
     """
-    return m.where((x == 0.0) | ((y == 0.0) & (x == x)), -0.0, x * y)
+    return m.where((x == 0.0) | (y == 0.0), -0.0, x * y)
 
 
 @elementary
 def azfma(x: Value, y: Value, total: Value) -> Value:
     """``total`` plus `azmul` of x and y, rounded once: how a sweep collects cotangents."""
-    return m.where((x == 0.0) | ((y == 0.0) & (x == x)), total, m.fma(x, y, total))
+    return m.where((x == 0.0) | (y == 0.0), total, m.fma(x, y, total))
 
 
 @elementary

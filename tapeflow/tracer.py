@@ -293,7 +293,7 @@ class Tracer:
     def __bool__(self) -> NoReturn:
         line = user_line()
         instead = "use tpf.where(condition, a, b)"
-        if re.search(r"\b(max|min)\(", line):
+        if re.search(r"\b(?<!\.)(max|min)\(", line):
             instead = "use np.maximum(a, b) or np.minimum(a, b), not Python's max or min"
         elif re.search(r"\bin\b", line) and not re.search(r"\bfor\b", line):
             instead = "compare with each element, and use tpf.where"

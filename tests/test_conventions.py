@@ -46,6 +46,11 @@ ROWS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
         np.zeros(3),
     ),
     "x**2 at 1e-310": (lambda x: x**2, (1e-310,), 2e-310),
+    "roots of a value that is cut off": (
+        lambda x: np.sqrt(np.maximum(x, 0.0)) - np.sqrt(np.maximum(x, 0.0) * 2.0),
+        (-1.0,),
+        0.0,
+    ),
     "argument not used": (lambda x, y: x * 1.0, (1.0, 2.0), (1.0, 0.0)),
     "sum of zero elements": (lambda x: np.sum(x) + 0.0, (np.zeros(0),), np.zeros(0)),
     "x[[0,0]] summed": (lambda x: np.sum(x[[0, 0]]), (np.ones(2),), [2.0, 0.0]),

@@ -25,6 +25,8 @@ import numba
 from numba.core.registry import cpu_target
 # Numba fills its tables on its first use of any kind: they belong to its import.
 cpu_target.typing_context.refresh(); cpu_target.target_context.refresh()
+# And so does the collection (40 ms) that its million objects make fall due at a random moment.
+import gc; gc.collect()
 def f(x):
     for _ in range(20):
         x = np.tanh(np.sin(x) * x + 1.5) * x

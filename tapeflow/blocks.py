@@ -5,12 +5,20 @@
 
 from numba import types
 
-from tapeflow.addresses import load_flag, load_float, load_int, store_float
+from tapeflow.addresses import (
+    GROUP,
+    add_group,
+    copy_group,
+    load_flag,
+    load_float,
+    load_int,
+    store_float,
+)
 from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
 # lane 0 and the stride from lane to lane in bytes; a reduced row has its place and 1 for a
-# cotangent or 0 for a value.
+# cotangent or 0 for a value, and a seed its place alone.
 (
     BATCH_LANES,
     BATCH_WIDTH,
@@ -34,9 +42,6 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
     BATCH_SIZE,
 ) = range(20)
 
-GROUP = 8
-"""Lanes are summed in groups of this many, whatever the block's width: see `reduce_row`."""
-
 LEVELS = 48
 """Depth of the tree of partial sums: enough for 2**48 blocks."""
 
@@ -56,12 +61,12 @@ def load_lanes(job, values, first, n, lanes):
         source = load_int(table + 24 * k + 8) + first * stride
         if stride == 8:
             for lane in range(n):
-                store_float(row + 8 * lane, load_float(source + 8 * lane))
+                store_float(row, 8 * lane, load_float(source, 8 * lane))
         else:
             for lane in range(n):
-                store_float(row + 8 * lane, load_float(source + stride * lane))
+                store_float(row, 8 * lane, load_float(source, stride * lane))
         for lane in range(n, lanes):
-            store_float(row + 8 * lane, load_float(row + 8 * (n - 1)))
+            store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
 
 
 @compiled()
@@ -71,21 +76,23 @@ def store_lanes(table, n_rows, rows, first, n, lanes):
         row = rows + 8 * lanes * load_int(table + 24 * k)
         stride = load_int(table + 24 * k + 16)
         target = load_int(table + 24 * k + 8) + first * stride
-        for lane in range(n):
-            # Adding zero makes the sweeps' negative zeros positive.
-            store_float(target + stride * lane, load_float(row + 8 * lane) + 0.0)
+        # Adding zero makes the sweeps' negative zeros positive.
+        if stride == 8:
+            for lane in range(n):
+                store_float(target, 8 * lane, load_float(row, 8 * lane) + 0.0)
+        else:
+            for lane in range(n):
+                store_float(target, stride * lane, load_float(row, 8 * lane) + 0.0)
 
 
 @compiled()
-def seed_lanes(job, cotangents, first, n, lanes):
-    """Add each output's seed to its cotangent: 1, or the caller's where there is an address."""
+def seed_lanes(job, cotangents, lanes):
+    """Add one to the cotangent of each output."""
     table = job[BATCH_SEEDS]
     for k in range(job[BATCH_N_SEEDS]):
         row = cotangents + 8 * lanes * load_int(table + 24 * k)
-        source, stride = load_int(table + 24 * k + 8), load_int(table + 24 * k + 16)
-        for lane in range(n):
-            seed = 1.0 if source == 0 else load_float(source + stride * (first + lane))
-            store_float(row + 8 * lane, load_float(row + 8 * lane) + seed)
+        for lane in range(lanes):
+            store_float(row, 8 * lane, load_float(row, 8 * lane) + 1.0)
 
 
 @compiled()
@@ -97,34 +104,29 @@ def reduce_row(row, n, lanes):
     threads.
     """
     for lane in range(n, lanes):
-        store_float(row + 8 * lane, -0.0)
+        store_float(row, 8 * lane, -0.0)
     groups = lanes // GROUP
     while groups > 1:
         for pair in range(groups // 2):
-            for lane in range(GROUP):
-                place = row + 8 * (GROUP * 2 * pair + lane)
-                total = load_float(place) + load_float(place + 8 * GROUP)
-                store_float(row + 8 * (GROUP * pair + lane), total)
+            left = row + 8 * GROUP * 2 * pair
+            add_group(row + 8 * GROUP * pair, left, left + 8 * GROUP)
         if groups % 2:
-            for lane in range(GROUP):
-                last = load_float(row + 8 * (GROUP * (groups - 1) + lane))
-                store_float(row + 8 * (GROUP * (groups // 2) + lane), last)
+            copy_group(row + 8 * GROUP * (groups // 2), row + 8 * GROUP * (groups - 1))
         groups = (groups + 1) // 2
 
 
 @compiled()
 def push_sum(stack, size, level, source):
     """Put a block's sums on a level of the stack of partial sums, from an address."""
-    for i in range(size):
-        store_float(stack + 8 * (level * size + i), load_float(source + 8 * i))
+    for place in range(0, 8 * size, 8 * GROUP):
+        copy_group(stack + 8 * level * size + place, source + place)
 
 
 @compiled()
 def merge_sum(stack, size, level, total):
     """Add a level of the stack to the sums at an address."""
-    for i in range(size):
-        left = load_float(stack + 8 * (level * size + i))
-        store_float(total + 8 * i, left + load_float(total + 8 * i))
+    for place in range(0, 8 * size, 8 * GROUP):
+        add_group(total + place, stack + 8 * level * size + place, total + place)
 
 
 @compiled()
@@ -135,8 +137,7 @@ def collect_block(job, values, cotangents, n, lanes, sums):
         rows = cotangents if load_int(table + 24 * k + 8) else values
         row = rows + 8 * lanes * load_int(table + 24 * k)
         reduce_row(row, n, lanes)
-        for lane in range(GROUP):
-            store_float(sums + 8 * (GROUP * k + lane), load_float(row + 8 * lane))
+        copy_group(sums + 8 * GROUP * k, row)
 
 
 @compiled()
@@ -168,7 +169,7 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
         )
         store_lanes(job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS], values, first, n, lanes)
         fill_zero(cotangents, job[BATCH_N_COTANGENTS] * lanes)
-        seed_lanes(job, cotangents, first, n, lanes)
+        seed_lanes(job, cotangents, lanes)
         execute(
             job[BATCH_REVERSE], job[BATCH_N_REVERSE], values, cotangents, job[BATCH_SHARED], lanes
         )

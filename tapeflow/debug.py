@@ -48,7 +48,7 @@ def check_block(
     checker.n = n
     checker.forward(program.lane_forward)
     cotangent_rows[:] = -0.0
-    blocks.seed_lanes(job, cotangents.ctypes.data, first, n, lanes)
+    blocks.seed_lanes(job, cotangents.ctypes.data, lanes)
     checker.reverse(program.lane_reverse)
 
 

@@ -70,7 +70,7 @@ def execute(code, n, values, cotangents, shared, lanes):
 def fill_zero(address, n):
     # A negative zero adds to any number, zeros of either sign too, without a trace.
     for i in range(n):
-        store_float(address + 8 * i, -0.0)
+        store_float(address, 8 * i, -0.0)
 
 
 @compiled(VOID(JOB))
@@ -81,14 +81,16 @@ def run_sample(job):
     results, seeds = job[SAMPLE_RESULTS], job[SAMPLE_SEEDS]
     execute(job[SAMPLE_FORWARD], job[SAMPLE_N_FORWARD], values, 0, 0, 1)
     for k in range(n_outputs):
-        store_float(results + 8 * k, load_float(values + 8 * load_int32(outputs + 4 * k)))
+        output = load_float(values, 8 * load_int32(outputs + 4 * k))
+        store_float(results, 8 * k, output)
     if cotangents == 0:
         return
     fill_zero(cotangents, job[SAMPLE_N_SLOTS])
     for k in range(n_outputs):
-        place = cotangents + 8 * load_int32(outputs + 4 * k)
-        store_float(place, load_float(place) + load_float(seeds + 8 * k))
+        place = 8 * load_int32(outputs + 4 * k)
+        seed = load_float(seeds, 8 * k)
+        store_float(cotangents, place, load_float(cotangents, place) + seed)
     execute(job[SAMPLE_REVERSE], job[SAMPLE_N_REVERSE], values, cotangents, 0, 1)
     for k in range(job[SAMPLE_N_INPUTS]):
-        gradient = load_float(cotangents + 8 * k) + 0.0
-        store_float(results + 8 * (n_outputs + k), gradient)
+        gradient = load_float(cotangents, 8 * k) + 0.0
+        store_float(results, 8 * (n_outputs + k), gradient)

@@ -80,8 +80,8 @@ def rule_mul(x: Value, y: Value) -> Rule:
 
 
 def rule_div(x: Value, y: Value) -> Rule:
-    v = x / y
-    return v, (1.0 / y, -v / y)
+    v, inverse = x / y, 1.0 / y
+    return v, (inverse, -(v * inverse))
 
 
 def rule_neg(x: Value) -> Rule:

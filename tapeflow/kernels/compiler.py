@@ -196,6 +196,7 @@ class _Body:
             for block in self.builder.function.blocks:
                 for instruction in block.instructions:
                     instruction.replace_usage(value.value, stored.value)
+            value.value = stored.value
 
     def _plus(self, total: Float, flowing: Float, partial: Any) -> Float:
         if isinstance(partial, float):

@@ -1,5 +1,6 @@
 """The weather models: the mean squared error's gradient over a minibatch and over all days."""
 
+import functools
 from typing import Any
 
 import numba
@@ -73,30 +74,73 @@ def network_by_autograd(p: Any, x: Any, y: Any) -> Contender | Missing:
     return lambda: g(p)
 
 
+def linear_by_hand(p: Any, x: Any, y: Any) -> Any:
+    """NumPy, with the chain rule by hand, on n days at once."""
+    error = x @ p["w"] + p["b"] - y
+    up = 2.0 * error / len(y)
+    return np.mean(error * error), {"w": up @ x, "b": up.sum()}
+
+
+@numba.njit(error_model="numpy")
+def _linear_loop(w: Any, b: float, x: Any, y: Any) -> Any:  # pragma: no cover
+    dw, db, total = np.zeros_like(w), 0.0, 0.0
+    for i in range(len(y)):
+        error = b - y[i]
+        for m in range(len(w)):
+            error += w[m] * x[i, m]
+        total += error * error
+        up = 2.0 * error / len(y)
+        db += up
+        for m in range(len(w)):
+            dw[m] += up * x[i, m]
+    return total / len(y), dw, db
+
+
+def linear_by_loop(p: Any, x: Any, y: Any) -> Any:
+    value, dw, db = _linear_loop(p["w"], p["b"], x, y)
+    return value, {"w": dw, "b": db}
+
+
+def linear_by_autograd(p: Any, x: Any, y: Any) -> Contender | Missing:
+    try:
+        import autograd
+        import autograd.numpy as anp
+    except ImportError:
+        return Missing("HIPS autograd", "not installed: pip install autograd")
+
+    g = autograd.value_and_grad(lambda p: anp.mean((anp.dot(x, p["w"]) + p["b"] - y) ** 2))
+    return lambda: g(p)
+
+
 def main() -> None:
     training, _ = features.split(records.seattle())
-    params = models.network_start(training.x.shape[1], HIDDEN, np.random.default_rng(0))
-    step = tpf.vmap(tpf.value_and_grad(models.network_loss), in_axes=(None, 0, 0), reduce="mean")
-    for title, days in (
-        ("a minibatch of 64 days", 64),
-        ("1,095 days", 1095),
-        ("100,000 days", 100_000),
+    n_features = training.x.shape[1]
+    rng = np.random.default_rng(0)
+    start = {"w": rng.standard_normal(n_features), "b": 0.5}
+    networks = (network_by_hand, network_by_loop, network_by_autograd)
+    linears = (linear_by_hand, linear_by_loop, linear_by_autograd)
+    for model, loss, params, peers in (
+        ("linear model", models.linear_loss, start, linears),
+        ("network", models.network_loss, models.network_start(n_features, HIDDEN, rng), networks),
     ):
-        rows_of = np.arange(days) % len(training)
-        x, y = training.x[rows_of], training.y[rows_of]
-        rows = measure(
-            {
-                "tapeflow": lambda x=x, y=y: step(params, x, y),
-                "NumPy by hand": lambda x=x, y=y: network_by_hand(params, x, y),
-                "njit loop by hand": lambda x=x, y=y: network_by_loop(params, x, y),
-                "HIPS autograd": network_by_autograd(params, x, y),
-            },
-            "NumPy by hand",
-            # Sums over the days, in three orders; each term has some thirty roundings.
-            (30 + days) * 2.0**-52,
-            seconds=2.0,
-        )
-        report(f"weather network, {title}", rows, "tapeflow", days, "day")
+        step = tpf.vmap(tpf.value_and_grad(loss), in_axes=(None, 0, 0), reduce="mean")
+        for days in (64, 1095, 100_000):
+            rows_of = np.arange(days) % len(training)
+            x, y = training.x[rows_of], training.y[rows_of]
+            by_hand, by_loop, by_autograd = (functools.partial(f, params, x, y) for f in peers)
+            rows = measure(
+                {
+                    "tapeflow": functools.partial(step, params, x, y),
+                    "NumPy by hand": by_hand,
+                    "njit loop by hand": by_loop,
+                    "HIPS autograd": by_autograd(),
+                },
+                "NumPy by hand",
+                # Sums over the days, in three orders; each term has some thirty roundings.
+                (30 + days) * 2.0**-52,
+                seconds=1.0,
+            )
+            report(f"weather {model}, {days:,} days", rows, "tapeflow", days, "day")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from tapeflow import blocks, debug, settings
+from tapeflow.addresses import GROUP
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
-from tapeflow.program import Flags, Ints, Program, aligned
-from tapeflow.structure import Floats
+from tapeflow.program import Flags, Program, aligned
+from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
 _CACHE = 192 * 1024
@@ -25,6 +26,10 @@ _SMALL = 200_000
 
 _LONG = 50_000_000
 """Instructions times lanes of one task: some milliseconds, between which Ctrl-C is heard."""
+
+
+Workspace = tuple[Floats, Floats, Floats]
+"""Rows of values and of cotangents, and the stack of sums, of one thread."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class BatchProgram:
         seeded = seeded[program.active[seeded]]
         self.seeds = _table(program.cotangent_rows[seeded], 0, 0)
         self._number_sums()
+        self._free: dict[int, list[Workspace]] = {}
 
     def _number_sums(self) -> None:
         """Which rows are summed over the lanes, each once, and where each result is in them."""
@@ -128,6 +134,20 @@ class BatchProgram:
         run.run()
         return run.values.arrays, run.gradients.arrays
 
+    def workspace(self, width: int) -> Workspace:
+        """Memory for one thread that nothing else uses; give it back with `release`."""
+        try:
+            return self._free.setdefault(width, []).pop()
+        except IndexError:
+            return (
+                aligned(self.program.n_value_rows * width),
+                aligned(self.program.n_cotangent_rows * width),
+                aligned((blocks.LEVELS, len(self.sums) * GROUP)),
+            )
+
+    def release(self, width: int, workspace: Workspace) -> None:
+        self._free[width].append(workspace)
+
     def width(self) -> int:
         """The block width in force: the configured one, or one that keeps a block in cache."""
         configured = settings.current().block
@@ -135,7 +155,7 @@ class BatchProgram:
             return configured
         rows = self.program.n_value_rows + self.program.n_cotangent_rows
         lanes = _CACHE // (8 * max(rows, 1))
-        return min(512, max(blocks.GROUP, 1 << lanes.bit_length() - 1)) if lanes else blocks.GROUP
+        return min(512, max(GROUP, 1 << lanes.bit_length() - 1)) if lanes else GROUP
 
 
 def evaluate_elementwise(tape: Tape, arrays: Sequence[Floats]) -> Floats:
@@ -175,7 +195,7 @@ class _Run:
         self.shared[tape.n_inputs : int(tape.slots[0])] = tape.constants
         self.stop = np.zeros(1, np.int64)
         self.n_sums = len(batch.sums)
-        self.sums: Floats = np.empty((0, self.n_sums * blocks.GROUP))
+        self.sums: Floats = aligned((0, self.n_sums * GROUP))
         self.tables = self._tables()
         self.job = self._job()
 
@@ -244,11 +264,13 @@ class _Run:
         work = self.n_lanes * (len(self.program.lane_forward) + len(self.program.lane_reverse))
         threads = 1 if work < _SMALL or current.debug_nans else current.threads
         # A task is a power of two of blocks, so that its sums are a subtree of the whole tree.
-        share = min(n_blocks // (8 * threads), _LONG * n_blocks // max(work, 1))
+        share = min(n_blocks, _LONG * n_blocks // max(work, 1))
+        if threads > 1:
+            share = min(share, n_blocks // (8 * threads))
         size = 1 << max(0, share.bit_length() - 1)
         n_tasks = -(-n_blocks // size)
         threads = min(threads, n_tasks)
-        self.sums = aligned((n_tasks, self.n_sums * blocks.GROUP))
+        self.sums = aligned((n_tasks, self.n_sums * GROUP))
         tasks = iter(range(n_tasks))
         run = self._check_tasks if current.debug_nans else self._run_tasks
         if threads == 1:
@@ -278,17 +300,9 @@ class _Run:
             if not helper.cancelled():
                 helper.result()
 
-    def _workspace(self) -> tuple[Floats, Floats, Floats]:
-        """Values, cotangents and the stack of sums, for one thread."""
-        program = self.program
-        return (
-            aligned(program.n_value_rows * self.width),
-            aligned(program.n_cotangent_rows * self.width),
-            aligned((blocks.LEVELS, self.n_sums * blocks.GROUP)),
-        )
-
     def _run_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
-        values, cotangents, stack = self._workspace()
+        workspace = self.batch.workspace(self.width)
+        values, cotangents, stack = workspace
         for task in tasks:
             blocks.run_blocks(
                 self.job,
@@ -299,10 +313,11 @@ class _Run:
                 min((task + 1) * size, n_blocks),
                 self.sums[task].ctypes.data,
             )
+        self.batch.release(self.width, workspace)
 
     def _check_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
         """As `_run_tasks`, after looking for the first NaN of each block."""
-        values, cotangents, _ = self._workspace()
+        values, cotangents, _ = self.batch.workspace(self.width)
         for block in range(n_blocks):
             debug.check_block(self.program, self.job, values, cotangents, block, self.shared)
         self._run_tasks(tasks, size, n_blocks)
@@ -345,7 +360,7 @@ class _Run:
             pairs = sums[: len(sums) // 2 * 2]
             odd = sums[len(pairs) :]
             sums = np.concatenate([pairs[0::2] + pairs[1::2], odd])
-        groups = sums.reshape(self.n_sums, blocks.GROUP)
+        groups = sums.reshape(self.n_sums, GROUP)
         for half in (4, 2, 1):
             groups = groups[:, :half] + groups[:, half:]
         totals: Floats = groups[:, 0] + 0.0

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow import interpreter as vm
-from tapeflow.program import Code, Ints, Program
-from tapeflow.structure import Floats
+from tapeflow.addresses import GROUP
+from tapeflow.program import Code, Program
+from tapeflow.structure import Floats, Ints
 
 
 def run_sample(program: Program, workspace: Any, job: Ints) -> None:
@@ -37,7 +38,7 @@ def check_block(
     width = int(job[blocks.BATCH_WIDTH])
     first = block * width
     n = min(width, int(job[blocks.BATCH_LANES]) - first)
-    lanes = -(-n // blocks.GROUP) * blocks.GROUP
+    lanes = -(-n // GROUP) * GROUP
     blocks.load_lanes(job, values.ctypes.data, first, n, lanes)
     value_rows = values[: program.n_value_rows * lanes].reshape(-1, lanes)
     cotangent_rows = cotangents[: program.n_cotangent_rows * lanes].reshape(-1, lanes)

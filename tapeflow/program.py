@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from tapeflow.kernels.compiler import Kernel, addresses
 from tapeflow.ops import FIRST_GATE, OPS
-from tapeflow.structure import Floats
+from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
 Flags = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 _HEADER = 3  # an instruction's length and the two halves of its kernel's address
 

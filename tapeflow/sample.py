@@ -7,8 +7,8 @@ import numpy as np
 from tapeflow import debug, settings
 from tapeflow import interpreter as vm
 from tapeflow.kernels.callbacks import raise_pending
-from tapeflow.program import Ints, Program, aligned
-from tapeflow.structure import Floats
+from tapeflow.program import Program, aligned
+from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
 

@@ -17,6 +17,7 @@ import optree
 from tapeflow.errors import StructureError
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _NUMBERS = frozenset([float, int, bool, *(np.dtype(code).type for code in "efdbhilqBHILQ?")])
 

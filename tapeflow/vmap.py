@@ -9,7 +9,7 @@ import optree
 from tapeflow.api import Function, Gradient, Part
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.recorded import Recorded, flatten_args
-from tapeflow.structure import Floats, Structure, is_number, leaf_of
+from tapeflow.structure import Floats, Ints, Structure, is_number, leaf_of
 from tapeflow.tape import Tape
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Mapped:
             self._recorded = Recorded(function)
         self._in_axes = in_axes
         self._reduce = reduce
+        self._plans: dict[Any, _Plan] = {}
 
     def __call__(self, *args: Any) -> Any:
         leaves, treedef, is_traced = flatten_args(args)
@@ -72,6 +73,32 @@ class Mapped:
                 "cannot call a vmapped function inside a recording: call it on the recorded "
                 "function from outside, as in vmap(grad(f))"
             )
+        plan = self._plan(args, leaves, treedef)
+        values, gradients = plan.batch.run(plan.source(leaves), plan.n_lanes, self._reduce)
+        value = self._unflatten(plan.tape.output_structure, values)
+        if self._gradient is None:
+            return value
+        by_leaf = dict(zip(_wanted_leaves(plan.parts), gradients, strict=True))
+        arguments = [self._argument(part, by_leaf, leaves) for part in plan.parts]
+        gradient = arguments[0] if self._gradient.single else tuple(arguments)
+        return (value, gradient) if self._gradient.with_value else gradient
+
+    def _plan(
+        self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
+    ) -> "_Plan":
+        """What was found out for arguments of these shapes and types, or is now."""
+        key = (treedef, *((type(x), np.shape(x), getattr(x, "dtype", None)) for x in leaves))
+        plan = self._plans.get(key)
+        if plan is None or not self._recorded.is_current():
+            plan = self._new_plan(args, leaves, treedef)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def _new_plan(
+        self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
+    ) -> "_Plan":
         axes = self._axes(args, leaves)
         n_lanes = self._batch_size(leaves, axes)
         samples = [_sample(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
@@ -86,16 +113,7 @@ class Mapped:
             self._gradient.check_scalar(tape)
             parts = self._gradient.parts(tape.input_structure)
             self._gradient.check_real(leaves, parts)
-        batch = self._program(tape, axes, parts)
-        source = _source(tape, leaves, axes)
-        values, gradients = batch.run(source, n_lanes, self._reduce)
-        value = self._unflatten(tape.output_structure, values)
-        if self._gradient is None:
-            return value
-        by_leaf = dict(zip(_wanted_leaves(parts), gradients, strict=True))
-        arguments = [self._argument(part, by_leaf, leaves) for part in parts]
-        gradient = arguments[0] if self._gradient.single else tuple(arguments)
-        return (value, gradient) if self._gradient.with_value else gradient
+        return _Plan(axes, n_lanes, tape, parts, self._program(tape, axes, parts))
 
     # Arguments.
 
@@ -216,26 +234,61 @@ def _sample(leaf: Any, axis: Axis) -> Any:
     return np.broadcast_to(np.float64(0.0), shape) if shape else 0.0
 
 
-def _source(tape: Tape, leaves: Sequence[Any], axes: Sequence[Axis]) -> "Source":
-    """Addresses and strides of every input's numbers, in the caller's own arrays if they fit."""
-    from tapeflow.batch import Source
+_MOST_PLANS = 256
+"""Shapes of arguments that a vmapped function remembers."""
 
-    addresses = np.zeros(tape.n_inputs, np.int64)
-    strides = np.zeros(tape.n_inputs, np.int64)
-    shared = np.zeros(tape.n_inputs)
-    keep = []
-    for leaf, axis, (first, last) in zip(leaves, axes, tape.input_structure.bounds, strict=True):
-        if axis is None:
-            array = np.ascontiguousarray(leaf, np.float64)
-            shared[first:last] = array.ravel()
-            lanes = np.broadcast_to(array, (1, *np.shape(leaf)))
-        else:
-            array = np.require(leaf, np.float64, ["ALIGNED"])
-            lanes = np.moveaxis(array, axis, 0)
-            strides[first:last] = lanes.strides[0]
-        keep.append(array)
-        offsets = np.zeros((), np.int64)
-        for length, stride in zip(lanes.shape[1:], lanes.strides[1:], strict=True):
-            offsets = np.add.outer(offsets, np.arange(length) * stride)
-        addresses[first:last] = lanes.__array_interface__["data"][0] + offsets.ravel()
-    return Source(addresses, strides, shared, tuple(keep))
+_Layout = tuple[Ints, Ints]
+
+
+class _Plan:
+    """A call with arguments of certain shapes: their axes, the tape and its program."""
+
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        n_lanes: int,
+        tape: Tape,
+        parts: Sequence[Part],
+        batch: "BatchProgram",
+    ) -> None:
+        self.axes, self.n_lanes, self.tape = axes, n_lanes, tape
+        self.parts, self.batch = parts, batch
+        structure = tape.input_structure
+        self._sizes = [leaf.size for leaf in structure.leaves]
+        self._shared = [
+            (k, slice(*structure.bounds[k])) for k, axis in enumerate(axes) if axis is None
+        ]
+        self._layouts: dict[Any, _Layout] = {}
+
+    def source(self, leaves: Sequence[Any]) -> "Source":
+        """Where every input's numbers are: in the caller's own arrays, if they fit."""
+        from tapeflow.batch import Source
+
+        arrays = [
+            np.ascontiguousarray(leaf, np.float64)
+            if axis is None
+            else np.require(leaf, np.float64, ["ALIGNED"])
+            for leaf, axis in zip(leaves, self.axes, strict=True)
+        ]
+        key = tuple([array.strides for array in arrays])
+        layout = self._layouts.get(key)
+        if layout is None:
+            layout = self._layouts[key] = self._layout(arrays)
+        offsets, strides = layout
+        bases = np.array([array.__array_interface__["data"][0] for array in arrays], np.int64)
+        shared = np.zeros(self.tape.n_inputs)
+        for k, slots in self._shared:
+            shared[slots] = arrays[k].ravel()
+        return Source(offsets + np.repeat(bases, self._sizes), strides, shared, tuple(arrays))
+
+    def _layout(self, arrays: Sequence[Any]) -> _Layout:
+        """Each slot's offset from the start of its array, and its stride from lane to lane."""
+        offsets, strides = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for array, axis in zip(arrays, self.axes, strict=True):
+            lanes = array[None] if axis is None else np.moveaxis(array, axis, 0)
+            own = np.zeros((), np.int64)
+            for length, stride in zip(lanes.shape[1:], lanes.strides[1:], strict=True):
+                own = np.add.outer(own, np.arange(length) * stride)
+            offsets.append(own.ravel())
+            strides.append(np.full(own.size, 0 if axis is None else lanes.strides[0]))
+        return np.concatenate(offsets), np.concatenate(strides)

@@ -11,6 +11,7 @@ import numpy as np
 
 from tapeflow import blocks, debug, settings
 from tapeflow.addresses import GROUP
+from tapeflow.columns import Columns, table_of
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import Flags, Program, aligned
@@ -45,43 +46,6 @@ class Source:
     keep: tuple[Any, ...]
 
 
-class Columns:
-    """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf."""
-
-    def __init__(self, rows: int, sizes: Sequence[int]) -> None:
-        n = sum(sizes)
-        self.addresses = np.empty(n, np.int64)
-        self.strides = np.empty(n, np.int64)
-        self.arrays: list[Floats] = []
-        # A single row is one run of numbers, which the leaves' arrays are views of.
-        self._row = np.empty(n) if rows == 1 else None
-        first = 0
-        for size in sizes:
-            last = first + size
-            if self._row is None:
-                array = np.empty((rows, size))
-            else:
-                array = self._row[first:last].reshape(1, size)
-            self.addresses[first:last] = array.ctypes.data + 8 * np.arange(size)
-            self.strides[first:last] = array.strides[0]
-            self.arrays.append(array)
-            first = last
-
-    def table(self, places: Ints, columns: Ints) -> Ints:
-        """The table that stores rows of lanes, at their places, in some of the columns."""
-        return _table(places, self.addresses[columns], self.strides[columns])
-
-    def fill(self, columns: Ints, numbers: Floats) -> None:
-        """Write one number down each of some columns."""
-        if self._row is not None:
-            self._row[columns] = numbers
-            return
-        ends = np.cumsum([array.shape[1] for array in self.arrays])
-        for column, number in zip(columns.tolist(), numbers.tolist(), strict=True):
-            k = int(np.searchsorted(ends, column, side="right"))
-            self.arrays[k][:, column - ends[k]] = number
-
-
 class BatchProgram:
     """A tape ready for batches in which the same inputs are per lane and the same are wanted.
 
@@ -106,7 +70,7 @@ class BatchProgram:
         self.gradient_rows = program.cotangent_rows[self.wanted[self.lane_wanted]]
         seeded = outputs[self.lane_outputs]
         seeded = seeded[program.active[seeded]]
-        self.seeds = _table(program.cotangent_rows[seeded], 0, 0)
+        self.seeds = table_of(program.cotangent_rows[seeded], 0, 0)
         self._number_sums()
         self._free: dict[int, list[Workspace]] = {}
 
@@ -118,7 +82,7 @@ class BatchProgram:
         if self.reduced:
             keys += [2 * self.output_rows, 2 * self.gradient_rows + 1]
         rows, place = np.unique(np.concatenate(keys), return_inverse=True)
-        self.sums = _table(rows // 2, rows % 2, 0)
+        self.sums = table_of(rows // 2, rows % 2, 0)
         ends = np.cumsum([len(part) for part in keys])
         self.boundary_sums, *results = np.split(place, ends[:-1])
         self.output_sums, self.gradient_sums = results or (place[:0], place[:0])
@@ -222,7 +186,7 @@ class _Run:
         batch, source = self.batch, self.source
         inputs = batch.lane_inputs
         tables = {
-            "inputs": _table(
+            "inputs": table_of(
                 self.program.value_rows[inputs], source.addresses[inputs], source.strides[inputs]
             ),
             "seeds": batch.seeds,
@@ -368,14 +332,6 @@ class _Run:
 
 
 _EMPTY = np.empty((0, 3), np.int64)
-
-
-def _table(*columns: Any) -> Ints:
-    """Rows of three numbers from three columns, of which some may be one number."""
-    table = np.empty((len(columns[0]), 3), np.int64)
-    for k, column in enumerate(columns):
-        table[:, k] = column
-    return table
 
 
 _lock = threading.Lock()

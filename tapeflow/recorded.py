@@ -32,12 +32,12 @@ class Recorded:
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         self._tapes: dict[Key, Tape] = {}
-        self._environment: list[tuple[Any, Any, Any]] = []
+        self.environment: list[tuple[Any, Any, Any]] = []
         self._lock = threading.RLock()
 
     def is_current(self) -> bool:
         """Whether the variables around the function are bound as they were when it was recorded."""
-        for scope, name, value in self._environment:
+        for scope, name, value in self.environment:
             if (scope.get(name) if name is not None else _cell(scope)) is not value:
                 return False
         return True
@@ -53,7 +53,7 @@ class Recorded:
             key = (treedef, *map(traced_leaf, leaves))
             if key not in self._tapes:
                 # Looked at first, so that a change while the function runs is noticed.
-                self._environment = list(_environment(self.function))
+                self.environment = list(_environment(self.function))
                 self._tapes[key], captures = self.trace(leaves, treedef)
                 if captures:
                     # A value of an enclosing recording belongs to that recording alone.

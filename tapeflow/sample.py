@@ -55,22 +55,14 @@ class SampleProgram:
     def __init__(self, tape: Tape, wanted: Any, reverse: bool) -> None:
         lane = np.zeros(tape.n_inputs, np.bool_)
         self.program = Program(tape, lane, np.asarray(wanted, np.bool_), reverse)
-        self._free: list[Workspace] = []
+        # Workspaces that nobody uses: taking one with pop() is a single step, so no two callers
+        # get the same; give it back with append().
+        self.free: list[Workspace] = []
         self._checks_gates = self.program.has_python_gates
-
-    def workspace(self) -> Workspace:
-        """A workspace that nothing else uses; give it back with `release`."""
-        try:
-            return self._free.pop()  # one step: no other thread gets the same
-        except IndexError:
-            return self.new_workspace()
 
     def new_workspace(self) -> Workspace:
         """A workspace for the caller to keep."""
         return Workspace(self.program)
-
-    def release(self, workspace: Workspace) -> None:
-        self._free.append(workspace)
 
     def run(self, workspace: Workspace) -> None:
         """From the workspace's inputs and seeds to its results, in both directions."""
@@ -97,9 +89,12 @@ class SampleProgram:
 
     def results(self, leaves: Any) -> Floats:
         """Outputs, and with a reverse sweep gradients, at these leaves: a fresh array."""
-        workspace = self.workspace()
+        try:
+            workspace = self.free.pop()
+        except IndexError:
+            workspace = self.new_workspace()
         self.program.tape.input_structure.pack(leaves, workspace.inputs)
         self.run(workspace)
         results = workspace.results.copy()
-        self.release(workspace)
+        self.free.append(workspace)
         return results

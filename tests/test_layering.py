@@ -33,6 +33,7 @@ ORDER = [
     "program",
     "debug",
     "sample",
+    "columns",
     "batch",
     "table",
     "evaluate",

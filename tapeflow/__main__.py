@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "--epochs", type=_whole, default=60, help="passes over the training days (default: 60)"
     )
     parser.add_argument(
-        "--hidden", type=_whole, default=12, help="tanh units of the network (default: 12)"
+        "--hidden", type=_whole, default=16, help="tanh units of the network (default: 16)"
     )
     parser.add_argument("--version", action="version", version=f"tapeflow {tpf.__version__}")
     return parser

@@ -54,8 +54,9 @@ def study(records: Records, seed: int, epochs: int, n_hidden: int) -> Study:
     mean, deviation = y.mean(), y.std()
     with _progress("network") as progress:
         start = models.network_start(x.shape[1], n_hidden, rng)
+        scaled, loss = (y - mean) / deviation, models.network_loss
         params, curve = fit(
-            models.network_loss, start, x, (y - mean) / deviation, rng, epochs, progress=progress
+            loss, start, x, scaled, rng, epochs, rate=0.003, batch=32, progress=progress
         )
     predict_linear = tpf.vmap(models.linear, in_axes=(None, 0))
     predict_network = tpf.vmap(models.network, in_axes=(None, 0))

@@ -45,11 +45,16 @@ def test_a_gap_in_the_dates_is_stepped_over() -> None:
 
 def test_the_linear_model_converges_to_the_closed_form() -> None:
     training, _ = features.split(records.seattle())
-    start = models.linear_start(training.x.shape[1])
-    found = train.converge(models.linear_loss, start, training.x, training.y)
     exact = models.closed_form(training.x, training.y)
-    assert np.abs(found["w"] - exact["w"]).max() < 1e-6
-    assert abs(found["b"] - exact["b"]) < 1e-6
+    starts = [models.linear_start(training.x.shape[1])]
+    for seed, size in enumerate((1e-6, 1e-3, 1.0, 100.0)):
+        # From near and far: a start close to the end must not make it less exact.
+        away = np.random.default_rng(seed).standard_normal(len(exact["w"]))
+        starts.append({"w": exact["w"] + size * away, "b": exact["b"] + size})
+    for start in starts:
+        found = train.converge(models.linear_loss, start, training.x, training.y)
+        assert np.abs(found["w"] - exact["w"]).max() < 1e-10
+        assert abs(found["b"] - exact["b"]) < 1e-10
 
 
 @pytest.mark.jit

@@ -296,6 +296,8 @@ class Gradient:
         bounds = [first for first, _ in structure.bounds] + [structure.size]
         parts = []
         for argnum in self.argnums:
+            if not isinstance(argnum, int):
+                raise TypeError(f"argnums must be an int or several, not {argnum!r}")
             if not -len(children) <= argnum < len(children):
                 raise StructureError(
                     f"argnums={argnum} is out of range: {self.recorded.name} "

@@ -99,6 +99,8 @@ def leaf_of(value: Any) -> Leaf:
     kind = type(value)
     if kind in _NUMBERS:
         return Leaf(None)
+    if isinstance(value, np.ma.MaskedArray):
+        raise StructureError("cannot record a masked array: fill it first, as in x.filled(0.0)")
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
             return Leaf(value.shape)

@@ -73,7 +73,10 @@ class Recorder:
             if value.recorder.closed:
                 refuse("use a traced value after its recording has ended", "return it instead")
             return _CAPTURES - self.captures.setdefault(value, len(self.captures))
-        bits = struct.pack("d", value)
+        try:
+            bits = struct.pack("d", value)
+        except (struct.error, OverflowError):
+            refuse("use an integer beyond the largest double", "scale it")
         return -1 - self.constants.setdefault(bits, len(self.constants))
 
     def append(self, op: Op, operands: Sequence[int]) -> int:
@@ -212,7 +215,6 @@ class Tracer:
     shape = ()
     ndim = 0
     size = 1
-    dtype = np.dtype(np.float64)
 
     def __init__(self, recorder: Recorder, slot: int) -> None:
         self.recorder = recorder
@@ -331,6 +333,12 @@ def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[
     op = BY_UFUNC.get(ufunc)
     # NumPy's own functions pass all options on, most of them unset.
     options = {name: value for name, value in options.items() if not _is_unset(name, value)}
+    (out,) = options.get("out") or (None,)
+    if isinstance(out, TracedArray):
+        # In place, as in x += y: the array's elements become other tracers.
+        del options["out"]
+        out[...] = _ufunc(ufunc, method, inputs, options)
+        return out
     if op is not None and method == "__call__" and not options:
         return elementwise(op, inputs)
     if ufunc in _STRUCTURAL and options.keys() <= {"axis", "keepdims", "initial"}:
@@ -358,6 +366,10 @@ def _traced_array(result: Any) -> Any:
 def _is_unset(name: str, value: Any) -> bool:
     if name == "where":
         return value is True
+    if name in ("casting", "subok", "order"):
+        return True  # of no meaning for tracers
+    if name == "axis":
+        return False  # None says all axes, where leaving it out says the first
     return value is None or value is False or value is np._NoValue
 
 

@@ -134,7 +134,7 @@ class Mapped:
         for axis, leaf in zip(axes, leaves, strict=True):
             if axis is None:
                 continue
-            if not isinstance(axis, int):
+            if not isinstance(axis, int) or isinstance(axis, bool):
                 raise StructureError(f"in_axes must hold axes (int or None), not {axis!r}")
             shape = np.shape(leaf)
             if is_number(leaf) or not -len(shape) <= axis < len(shape):

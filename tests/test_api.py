@@ -129,6 +129,8 @@ def test_errors_are_one_sentence() -> None:
         tpf.grad(lambda x: (x, x))(1.0)
     with pytest.raises(tpf.StructureError, match=r"argnums=1 is out of range: .* with 1 arguments"):
         tpf.grad(lambda x: x, argnums=1)(1.0)
+    with pytest.raises(TypeError, match="argnums must be an int or several, not 'a'"):
+        tpf.grad(lambda x: x, argnums="a")(1.0)
     with pytest.raises(TypeError, match="expected a function to record, not a int"):
         tpf.grad(3)
     with pytest.raises(TypeError, match=r"in an integer \(int\): pass a real number, as in 3.0"):

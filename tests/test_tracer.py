@@ -1,5 +1,6 @@
 """Recording: what is recorded, and what is refused with the line and a way out."""
 
+import functools
 import math
 import re
 from typing import Any
@@ -29,6 +30,7 @@ REFUSED = {
     "digits": (lambda x: round(x, 2), "round a traced value to 2 digits", "scale it"),
     "string": (lambda x: np.add(x, "a"), "use a str with a traced value", "real numbers"),
     "times complex": (lambda x: x * 1j, "use a complex with a traced value", "real numbers"),
+    "huge": (lambda x: x * 10**400, "use an integer beyond the largest double", "scale it"),
     "ufunc": (lambda x: np.logaddexp(x, 1.0), "record np.logaddexp", "docs/ops.md"),
     "logical": (lambda x: np.logical_and(x, 1.0), "record np.logical_and", "docs/ops.md"),
     "out": (lambda x: np.exp(x, out=np.zeros(1)), "record np.exp with out=", "docs/ops.md"),
@@ -106,6 +108,36 @@ def test_arrays_are_indexed_and_broadcast_as_in_numpy() -> None:
     assert np.allclose(tpf.record(f, a, b)(a, b), f(a, b), rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0, 3), (2, 0), (2, 3, 2)])
+@pytest.mark.parametrize("function", [np.sum, np.prod, np.mean])
+@pytest.mark.parametrize("axis", ["none", 0, -1])
+def test_reductions_go_over_the_axes_that_numpys_do(shape: Any, function: Any, axis: Any) -> None:
+    x = np.random.default_rng(0).uniform(0.5, 1.5, shape)
+    options = {} if axis == "none" else {"axis": axis}
+    if (options and not shape) or (x.size == 0 and function is np.mean):
+        return
+    for how in (options, {**options, "keepdims": True}):
+        reduced = functools.partial(function, **how)
+        got, expected = tpf.record(reduced, x)(x), reduced(x)
+        # As many roundings as terms, in another order.
+        assert np.allclose(got, expected, rtol=2.0**-48, atol=0)
+        assert np.shape(got) == np.shape(expected)
+
+
+def test_arrays_change_in_place_as_in_numpy() -> None:
+    def f(x: Any) -> Any:
+        y = x.copy()
+        part = y[1:]
+        part *= 3.0
+        y[0] = 7.0
+        y += x
+        return y
+
+    x = np.array([1.0, 2.0, 3.0])
+    assert np.array_equal(tpf.record(f, x)(x), [8.0, 8.0, 12.0])
+    assert np.array_equal(x, [1.0, 2.0, 3.0])
+
+
 def test_nested_structures() -> None:
     def f(p: Any) -> Any:
         return {"s": p["w"][0] * p["w"][1] + p["t"][0], "v": (p["a"] * 2.0, 5.0)}
@@ -140,6 +172,7 @@ def test_source_lines_and_names_are_kept() -> None:
         (np.array([None]), "dtype object"),
         (object(), "type object"),
         (np.zeros(2, np.longdouble), "dtype"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), "masked array: fill it first"),
     ],
 )
 def test_arguments_that_are_no_real_numbers(arg: Any, what: str) -> None:

@@ -247,6 +247,8 @@ class Tracer:
     def __pos__(self) -> "Tracer":
         return self
 
+    conjugate = __pos__  # np.var and np.vdot ask for it
+
     def __abs__(self) -> "Tracer":
         return apply(BY_NAME["abs"], (self,))
 
@@ -373,7 +375,9 @@ def _is_unset(name: str, value: Any) -> bool:
     return value is None or value is False or value is np._NoValue
 
 
-_STRUCTURAL = {np.add, np.multiply, np.subtract, np.matmul, np.positive, np.vecdot}
+_STRUCTURAL = {
+    np.add, np.multiply, np.subtract, np.matmul, np.vecdot, np.positive, np.conjugate,
+}  # fmt: skip
 
 
 def _plain(value: Any) -> Any:

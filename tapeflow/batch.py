@@ -14,7 +14,7 @@ from tapeflow.addresses import GROUP
 from tapeflow.columns import Columns, table_of
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
-from tapeflow.program import Flags, Program, aligned
+from tapeflow.program import Code, Flags, Program, aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
@@ -165,20 +165,24 @@ class _Run:
 
     def run(self) -> None:
         """Fill in values and gradients."""
-        program = self.program
-        execute(
-            program.shared_forward.address,
-            len(program.shared_forward),
-            self.shared.ctypes.data,
-            0,
-            0,
-            1,
-        )
+        self._execute_shared(self.program.shared_forward)
         if self.n_lanes:
             self._sweep()
-        if program.has_python_gates:
-            raise_pending(self.shared.ctypes.data)
+        self._raise_errors_of_gates()
         self._shared_results()
+        self._raise_errors_of_gates()
+
+    def _execute_shared(self, code: Code, cotangents: Floats | None = None) -> None:
+        """Run forward or, with cotangents, reverse code of the shared part."""
+        if settings.current().debug_nans:
+            debug.check_shared(self.program, code, self.shared, cotangents)
+            return
+        address = 0 if cotangents is None else cotangents.ctypes.data
+        execute(code.address, len(code), self.shared.ctypes.data, address, 0, 1)
+
+    def _raise_errors_of_gates(self) -> None:
+        if self.program.has_python_gates:
+            raise_pending(self.shared.ctypes.data)
 
     # Tables for the compiled sweep.
 
@@ -304,14 +308,7 @@ class _Run:
         cotangents.fill(-0.0)
         np.add.at(cotangents, shared_slots, scale)
         cotangents[program.boundary] += totals[batch.boundary_sums]
-        execute(
-            program.shared_reverse.address,
-            len(program.shared_reverse),
-            self.shared.ctypes.data,
-            cotangents.ctypes.data,
-            0,
-            1,
-        )
+        self._execute_shared(program.shared_reverse, cotangents)
         gradients = cotangents[batch.wanted[batch.shared_wanted]] + 0.0
         self.gradients.fill(batch.shared_wanted, gradients)
 

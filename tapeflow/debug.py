@@ -29,6 +29,19 @@ def run_sample(program: Program, workspace: Any, job: Ints) -> None:
         workspace.gradients[:] = cotangents[: tape.n_inputs, 0] + 0.0
 
 
+def check_shared(program: Program, code: Code, shared: Floats, cotangents: Floats | None) -> None:
+    """Run code of a batch's shared part, forward or reverse; FloatingPointError at a NaN."""
+    values = shared.reshape(-1, 1)
+    rows = values if cotangents is None else cotangents.reshape(-1, 1)
+    checker = _Checker(program, values, rows, values, shared=True, first_lane=None)
+    if cotangents is not None:
+        checker.reverse(code)
+        return
+    inputs = np.arange(program.tape.n_inputs)
+    _check_inputs(program, values, np.where(program.lane[inputs], -1, inputs), None)
+    checker.forward(code)
+
+
 def check_block(
     program: Program, job: Ints, values: Floats, cotangents: Floats, block: int, shared: Floats
 ) -> None:

@@ -90,6 +90,16 @@ def test_a_wrong_backward_is_named(name: str, batch: bool) -> None:
     assert tpf.grad(lambda x: x * x)(3.0) == 6.0
 
 
+def test_a_wrong_gate_in_what_a_batch_shares_is_named() -> None:
+    gate = make(lambda dz: [dz])
+    f = tpf.vmap(tpf.grad(lambda w, x: gate(w, w) * x), in_axes=(None, 0), reduce="sum")
+    with pytest.raises(tpf.GateError, match="gate Odd: backward returned 1 gradients"):
+        f(2.0, np.ones(20))
+    gate = make(lambda dz: [dz, dz], lambda x: None)
+    with pytest.raises(tpf.GateError, match="gate Odd: forward returned None"):
+        tpf.vmap(tpf.grad(lambda w, x: gate(w, w) * x), in_axes=(None, 0))(2.0, np.ones(20))
+
+
 def test_a_wrong_forward_is_named() -> None:
     for forward, message in (
         (lambda x: np.ones(3), "forward returned an array of shape"),

@@ -119,3 +119,25 @@ def test_the_same_results_while_looking_for_nans() -> None:
     plain = f(x), tpf.value_and_grad(log_of)(2.5)
     with tpf.config(debug_nans=True):
         assert (f(x), tpf.value_and_grad(log_of)(2.5)) == plain
+
+
+def test_nans_in_what_a_batch_shares() -> None:
+    def loss(w: Any, x: Any) -> Any:
+        return np.log(w) * x
+
+    def roots(w: Any, x: Any) -> Any:
+        return (np.sqrt(w) - np.sqrt(w * 1.0)) * x
+
+    f = tpf.vmap(tpf.grad(loss), in_axes=(None, 0), reduce="sum")
+    g = tpf.vmap(tpf.grad(roots), in_axes=(None, 0), reduce="sum")
+    x = np.ones(20)
+    with tpf.config(debug_nans=True):
+        assert f(2.0, x) == 10.0
+        with pytest.raises(
+            FloatingPointError, match=r"forward sweep of loss at gate log .*: w = -1"
+        ):
+            f(-1.0, x)
+        with pytest.raises(FloatingPointError, match="NaN in the input w of loss$"):
+            f(np.nan, x)
+        with pytest.raises(FloatingPointError, match="reverse sweep of roots at gate"):
+            g(0.0, x)

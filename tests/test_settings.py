@@ -137,7 +137,7 @@ def test_nans_in_what_a_batch_shares() -> None:
             FloatingPointError, match=r"forward sweep of loss at gate log .*: w = -1"
         ):
             f(-1.0, x)
-        with pytest.raises(FloatingPointError, match="NaN in the input w of loss$"):
+        with pytest.raises(FloatingPointError, match=r"NaN in the input w of loss$"):
             f(np.nan, x)
         with pytest.raises(FloatingPointError, match="reverse sweep of roots at gate"):
             g(0.0, x)

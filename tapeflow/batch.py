@@ -18,8 +18,11 @@ from tapeflow.program import Code, Flags, Program, aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
-_CACHE = 192 * 1024
-"""Bytes of rows that a block may fill: well inside the second-level cache of today's cores."""
+_CACHE = 2 * 1024 * 1024
+"""Bytes of rows that a block may fill. Rows are swept in order, so they may outgrow the cache."""
+
+_NARROWEST, _WIDEST = 32, 256
+"""Lanes of a block: below, dispatching kernels takes as long as running them; above is no gain."""
 
 _SMALL = 200_000
 """Instructions times lanes below which handing work to another thread costs more than it saves."""
@@ -118,8 +121,8 @@ class BatchProgram:
         if configured is not None:
             return configured
         rows = self.program.n_value_rows + self.program.n_cotangent_rows
-        lanes = _CACHE // (8 * max(rows, 1))
-        return min(512, max(GROUP, 1 << lanes.bit_length() - 1)) if lanes else GROUP
+        lanes = min(_WIDEST, max(_NARROWEST, _CACHE // (8 * max(rows, 1))))
+        return 1 << lanes.bit_length() - 1
 
 
 def evaluate_elementwise(tape: Tape, arrays: Sequence[Floats]) -> Floats:

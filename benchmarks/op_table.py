@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tapeflow.ops import OPS, Op
+from tapeflow.ops import COMPILED, Op
 
 
 def page() -> str:
@@ -20,7 +20,7 @@ def page() -> str:
         f"{'' if op.name.startswith('az') else f'`tpf.{op.function}`'} | "
         f"{', '.join(f'`np.{u.__name__}`' for u in op.ufuncs)} | "
         f"{'zero' if op.zero_derivative else 'yes'} |"
-        for op in OPS
+        for op in COMPILED
     ]
     return "\n".join(lines) + "\n"
 

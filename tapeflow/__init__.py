@@ -7,6 +7,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tapeflow import linalg, nn, optim, special
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
@@ -29,7 +30,11 @@ __all__ = [
     "function",
     "gate",
     "grad",
+    "linalg",
+    "nn",
+    "optim",
     "record",
+    "special",
     "value_and_grad",
     "vmap",
     *_FUNCTIONS,

@@ -16,7 +16,6 @@ from tapeflow.evaluate import Evaluation, sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import NUMBER, Floats, Structure, flatten
 from tapeflow.tape import Tape
-from tapeflow.trace import traced
 from tapeflow.transforms import inline, pullback
 
 Tape.evaluator = Evaluation()
@@ -332,23 +331,21 @@ class Gradient:
         tape, captures = self.recorded.trace(leaves, treedef)
         self.check_scalar(tape)
         structure = Structure(treedef, tuple(map(traced_leaf, leaves)))
-        inputs = [value for leaf in leaves for value in _elements(leaf)]
-        results = inline(pullback(tape), [*inputs, *captures, 1.0])
+        parts = self.parts(structure)
+        wanted = [False] * len(tape.input_structure.leaves)
+        for part in parts:
+            wanted[part.leaves] = [True] * (part.leaves.stop - part.leaves.start)
+        results = iter(inline(pullback(tape, wanted), [*leaves, *captures, 1.0]))
+        value = tape.output_structure.unflatten(
+            [next(results) for _ in tape.output_structure.leaves]
+        )
+        found = {k: next(results) for k in range(len(wanted)) if wanted[k]}
         gradients = tuple(
-            part.structure.unflatten(
-                traced(leaf, results[1 + part.slots.start + first : 1 + part.slots.start + last])
-                for leaf, (first, last) in zip(
-                    part.structure.leaves, part.structure.bounds, strict=True
-                )
-            )
-            for part in self.parts(structure)
+            part.structure.unflatten(found[k] for k in range(part.leaves.start, part.leaves.stop))
+            for part in parts
         )
         gradient = gradients[0] if self.single else gradients
-        if not self.with_value:
-            return gradient
-        output = tape.output_structure
-        value = output.unflatten([traced(leaf, results[:1]) for leaf in output.leaves])
-        return value, gradient
+        return (value, gradient) if self.with_value else gradient
 
     def __repr__(self) -> str:
         return f"<{self.__name__}>"
@@ -356,10 +353,6 @@ class Gradient:
 
 def _is_float64_array(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray) and leaf.dtype == np.float64
-
-
-def _elements(leaf: Any) -> list[Any]:
-    return leaf.ravel().tolist() if isinstance(leaf, np.ndarray) else [leaf]
 
 
 def _plain(function: Any) -> Any:

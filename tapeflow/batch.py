@@ -56,6 +56,8 @@ class BatchProgram:
     sweep. reduced: whether results are summed over the lanes or given for each.
     """
 
+    narrowest = _NARROWEST
+
     def __init__(
         self, tape: Tape, lane: Flags, wanted: Flags, leaves: Sequence[int], reduced: bool
     ) -> None:
@@ -97,9 +99,12 @@ class BatchProgram:
 
         Each is of shape (n_lanes, size of the leaf); with ``reduce`` "sum" or "mean", (1, size).
         """
-        run = _Run(self, source, n_lanes, reduce)
+        run = self._new_run(source, n_lanes, reduce)
         run.run()
         return run.values.arrays, run.gradients.arrays
+
+    def _new_run(self, source: Source, n_lanes: int, reduce: str | None) -> "_Run":
+        return _Run(self, source, n_lanes, reduce)
 
     def workspace(self, width: int) -> Workspace:
         """Memory for one thread that nothing else uses; give it back with `release`."""
@@ -121,7 +126,7 @@ class BatchProgram:
         if configured is not None:
             return configured
         rows = self.program.n_value_rows + self.program.n_cotangent_rows
-        lanes = min(_WIDEST, max(_NARROWEST, _CACHE // (8 * max(rows, 1))))
+        lanes = min(_WIDEST, max(self.narrowest, _CACHE // (8 * max(rows, 1))))
         return 1 << lanes.bit_length() - 1
 
 
@@ -157,14 +162,20 @@ class _Run:
         rows = 1 if reduce else n_lanes
         self.values = Columns(rows, [leaf.size for leaf in tape.output_structure.leaves])
         self.gradients = Columns(rows, batch.leaves)
-        self.shared = aligned(tape.n_slots)
-        self.shared[: tape.n_inputs] = source.shared_values
-        self.shared[tape.n_inputs : int(tape.slots[0])] = tape.constants
+        self.shared = self._new_shared()
         self.stop = np.zeros(1, np.int64)
         self.n_sums = len(batch.sums)
         self.sums: Floats = aligned((0, self.n_sums * GROUP))
         self.tables = self._tables()
         self.job = self._job()
+
+    def _new_shared(self) -> Floats:
+        """The single numbers: shared inputs and constants, with room for results."""
+        tape = self.batch.tape
+        shared = aligned(tape.n_slots)
+        shared[: tape.n_inputs] = self.source.shared_values
+        shared[tape.n_inputs : int(tape.slots[0])] = tape.constants
+        return shared
 
     def run(self) -> None:
         """Fill in values and gradients."""

@@ -66,6 +66,15 @@ def check_block(
     checker.reverse(program.lane_reverse)
 
 
+def check_arrays(program: Any, values: Floats, sweep: str) -> None:
+    """Run a tape with arrays on one sample; FloatingPointError at the first NaN."""
+    checker = _Checker(
+        program, values.reshape(-1, 1), values.reshape(-1, 1), values.reshape(-1, 1), True, None
+    )
+    _check_inputs(program, values.reshape(-1, 1), np.arange(program.tape.n_inputs), None)
+    checker.forward(program.shared_forward, sweep)
+
+
 class _Checker:
     """Steps through code over rows of lanes (or, for shared code, over single numbers)."""
 
@@ -84,11 +93,15 @@ class _Checker:
         self.first_lane = first_lane
         self.n = values.shape[1]
 
-    def forward(self, code: Code) -> None:
+    def forward(self, code: Code, sweep: str = "forward") -> None:
         for i in self._steps(code):
-            slot = int(self.program.tape.slots[i])
-            row = slot if self.shared else self.program.value_rows[slot]
-            self._check(self.values[row], i, "forward")
+            for slot in range(*self.program.tape.slots[i : i + 2].tolist()):
+                self._check(self.values[self._row(slot)], i, sweep)
+
+    def _row(self, slot: int) -> int:
+        if not self.shared:
+            return int(self.program.value_rows[slot])
+        return int(self.program.places[slot])
 
     def reverse(self, code: Code) -> None:
         for i in self._steps(code):
@@ -118,9 +131,10 @@ class _Checker:
             return
         lane = int(bad.argmax())
         tape = self.program.tape
+        sizes, _ = tape.runs_of(instruction)
         operands = [
-            f"{tape.slot_name(slot)} = {self._value(slot, lane)!r}"
-            for slot in tape.operands_of(instruction).tolist()
+            f"{tape.slot_name(slot, size)} = {self._shown(slot, size, lane)}"
+            for slot, size in zip(tape.operands_of(instruction).tolist(), sizes, strict=True)
         ]
         raise FloatingPointError(
             f"NaN in the {sweep} sweep of {tape.name} at gate {tape.op(instruction).name} "
@@ -128,9 +142,15 @@ class _Checker:
             f"{', '.join(operands)}"
         )
 
+    def _shown(self, slot: int, size: int, lane: int) -> str:
+        if size == 1:
+            return repr(self._value(slot, lane))
+        numbers = np.array([self._value(slot + k, lane) for k in range(size)])
+        return np.array2string(numbers, threshold=6, edgeitems=2, separator=", ")
+
     def _value(self, slot: int, lane: int) -> float:
         if self.shared or not self.program.lane[slot]:
-            return float(self.shared_values[slot, 0])
+            return float(self.shared_values[self.program.places[slot], 0])
         return float(self.values[self.program.value_rows[slot], lane])
 
 
@@ -140,7 +160,7 @@ def _check_inputs(
     for slot, row in enumerate(rows.tolist()):
         bad = np.isnan(values[row, :n]) if row >= 0 else np.zeros(1, np.bool_)
         if bad.any():
-            name = program.tape.input_names[slot]
+            name = program.tape.slot_name(slot)
             raise FloatingPointError(
                 f"NaN in the input {name} of {program.tape.name}"
                 f"{_sample(first_lane, int(bad.argmax()))}"

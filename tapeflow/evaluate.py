@@ -12,19 +12,22 @@ from tapeflow.table import Table, table
 from tapeflow.tape import Tape
 
 if TYPE_CHECKING:
-    from tapeflow.sample import SampleProgram, Workspace
+    from tapeflow.sample import Workspace
 
 
-def sample_program(tape: Tape, wanted: slice | None) -> "SampleProgram":
+def sample_program(tape: Tape, wanted: slice | None) -> Any:
     """The tape's program for one sample, with the gradients of some inputs (None: no reverse)."""
     key = ("sample", None if wanted is None else (wanted.start, wanted.stop))
     program = tape.prepared.get(key)
     if program is None:
-        from tapeflow.sample import SampleProgram  # brings Numba, which takes a while
+        # These bring Numba, which takes a while.
+        from tapeflow.array_sample import ArraySample
+        from tapeflow.sample import SampleProgram
 
         flags = np.zeros(tape.n_inputs, np.bool_)
         flags[slice(0, 0) if wanted is None else wanted] = True
-        program = tape.prepared[key] = SampleProgram(tape, flags, wanted is not None)
+        kind: Any = SampleProgram if tape.numbers_only else ArraySample
+        program = tape.prepared[key] = kind(tape, flags, wanted is not None)
     return program
 
 
@@ -42,8 +45,7 @@ def checked_leaves(tape: Tape, args: tuple[Any, ...]) -> list[Any]:
             continue
         found = leaf_of(leaf)
         if found != expected:
-            first, _ = structure.bounds[k]
-            name = tape.input_names[first].split("[")[0] if expected.size else "an argument"
+            name = tape.input_names[k]
             raise StructureError(
                 f"{tape.name} was recorded for {name} {_kind(expected)}, not {_kind(found)}: "
                 "record it again for these"
@@ -106,7 +108,9 @@ class Evaluation:
         result = table(
             tape,
             None if workspace is None else workspace.values,
-            workspace.cotangents if workspace is not None and swept else None,
+            workspace.cotangents
+            if workspace is not None and swept and len(workspace.cotangents)
+            else None,
         )
         print(result)
         return result

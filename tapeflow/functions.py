@@ -7,11 +7,11 @@ import numpy as np
 
 from tapeflow.errors import StructureError
 from tapeflow.evaluate import sample_program
-from tapeflow.ops import OPS, Op
+from tapeflow.ops import COMPILED, Op
 from tapeflow.structure import flat_structure, is_number
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
-from tapeflow.tracer import elementwise, is_traced
+from tapeflow.tracers import elementwise, is_traced
 
 
 def _function(op: Op) -> Callable[..., Any]:
@@ -61,4 +61,4 @@ def _tape(op: Op) -> Tape:
     return _tapes[op.opcode]
 
 
-FUNCTIONS = {op.function: _function(op) for op in OPS if not op.name.startswith("az")}
+FUNCTIONS = {op.function: _function(op) for op in COMPILED if not op.name.startswith("az")}

@@ -9,7 +9,8 @@ import numpy as np
 
 from tapeflow.errors import GateError
 from tapeflow.ops import FIRST_GATE, Op
-from tapeflow.tracer import elementwise, is_traced
+from tapeflow.tracers import elementwise, is_traced, lift
+from tapeflow.tracers.array import joined
 
 
 class PythonGate:
@@ -161,7 +162,13 @@ class RuleGate:
 def _record(op: Op, operands: tuple[Any, ...]) -> Any:
     if len(operands) != op.arity:
         raise TypeError(f"gate {op.name} takes {op.arity} inputs, not {len(operands)}")
-    return elementwise(op, operands)
+    if op.python is None or not any(np.ndim(x) for x in operands):
+        return elementwise(op, operands)
+    # A gate in Python takes numbers: one instruction an element.
+    arrays = [lift(x) for x in operands]
+    shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    rows = zip(*(x.broadcast_to(shape).reshape(-1) for x in arrays), strict=True)
+    return joined([elementwise(op, row) for row in rows]).reshape(shape)
 
 
 def _arity(function: Callable[..., Any], name: str) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import rules
+from tapeflow import rules, special_rules
+from tapeflow.arrays import RULES, ArrayRule, ZeroRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,8 @@ class Op:
     opcode: its number on a tape. name: its name on a tape. function: its name as ``tpf.<name>``.
     rule: its value and partials. symbol: how a person writes it (infix for two operands). ufuncs:
     the NumPy functions that record it. zero_derivative: nothing flows back through it.
-    python: for a gate whose forward and backward are Python code, what runs them.
+    python: for a gate whose forward and backward are Python code, what runs them. array: for an op
+    on whole arrays, its rule. host: its numbers come from SciPy, and not from compiled code.
     """
 
     opcode: int
@@ -29,6 +31,8 @@ class Op:
     ufuncs: tuple[np.ufunc, ...] = ()
     zero_derivative: bool = False
     python: Any = None
+    array: type[ArrayRule] | None = None
+    host: bool = False
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -41,10 +45,32 @@ def _row(
     symbol: str = "",
     function: str = "",
     zero_derivative: bool = False,
+    host: bool = False,
 ) -> Op:
-    rule = getattr(rules, f"rule_{name}")
+    rule = getattr(special_rules if host else rules, f"rule_{name}")
     arity = len(inspect.signature(rule).parameters)
-    return Op(opcode, name, arity, rule, function or name, symbol or name, ufuncs, zero_derivative)
+    return Op(
+        opcode,
+        name,
+        arity,
+        rule,
+        function or name,
+        symbol or name,
+        ufuncs,
+        zero_derivative,
+        host=host,
+    )
+
+
+def _array(opcode: int, name: str) -> Op:
+    """An op on whole arrays: its operands are as many as its parameters say."""
+    rule = RULES[name]
+
+    def refuse(*operands: Any) -> Any:
+        raise TypeError(f"{name} works on whole arrays, and has no rule for numbers")
+
+    zero = issubclass(rule, ZeroRule)
+    return Op(opcode, name, -1, refuse, "", name, zero_derivative=zero, array=rule)
 
 
 # The number in front is what a saved tape holds: it is never changed and never used again.
@@ -102,10 +128,62 @@ OPS = (
     _row(50, "stop_gradient", zero_derivative=True),
     _row(51, "azmul"),
     _row(52, "azfma"),
+    _row(53, "mod", np.mod),
+    _row(54, "fmod", np.fmod),
+    _row(55, "copysign", np.copysign),
+    _row(56, "trunc", np.trunc, zero_derivative=True),
+    _row(60, "gamma", host=True),
+    _row(61, "gammaln", host=True),
+    _row(62, "digamma", host=True),
+    _row(63, "polygamma", host=True),
+    _row(64, "erfinv", host=True),
+    _row(65, "ndtri", host=True),
+    _row(66, "log_ndtr", host=True),
+    _row(67, "i0", host=True),
+    _row(68, "i0e", host=True),
+    _row(69, "i1", host=True),
+    _row(70, "i1e", host=True),
+    _row(71, "j0", host=True),
+    _row(72, "j1", host=True),
+    _row(73, "y0", host=True),
+    _row(74, "y1", host=True),
+    _array(256, "view"),
+    _array(257, "unview"),
+    _array(258, "take"),
+    _array(259, "put"),
+    _array(260, "concat"),
+    _array(261, "take_at"),
+    _array(262, "put_at"),
+    _array(270, "sum"),
+    _array(271, "amax"),
+    _array(272, "amin"),
+    _array(273, "cumsum"),
+    _array(274, "argmax"),
+    _array(275, "argmin"),
+    _array(276, "argsort"),
+    _array(277, "searchsorted"),
+    _array(278, "log_of_sum"),
+    _array(290, "matmul"),
+    _array(300, "cholesky"),
+    _array(301, "triangular_solve"),
+    _array(302, "solve"),
+    _array(303, "inv"),
+    _array(304, "slogdet"),
+    _array(305, "det"),
+    _array(306, "cofactors"),
+    _array(307, "pinv"),
+    _array(308, "expm"),
+    _array(320, "qr"),
+    _array(321, "eigh"),
+    _array(322, "eig"),
+    _array(323, "svd"),
 )
 
 FIRST_GATE = 1024
 """Opcodes from here on are a tape's own gates: opcode minus FIRST_GATE indexes ``tape.gates``."""
+
+COMPILED = tuple(op for op in OPS if op.array is None and not op.host)
+"""The ops on numbers that have kernels of machine code."""
 
 BY_OPCODE = {op.opcode: op for op in OPS}
 BY_NAME = {op.name: op for op in OPS}
@@ -113,3 +191,4 @@ BY_UFUNC = {ufunc: op for op in OPS for ufunc in op.ufuncs}
 
 assert len(BY_OPCODE) == len(BY_NAME) == len(OPS), "an opcode or a name stands twice"
 assert max(BY_OPCODE) < FIRST_GATE
+assert {op.name for op in OPS if op.array} == RULES.keys(), "an array rule has no row"

@@ -54,6 +54,8 @@ class Program:
         _propagate(tape.starts, tape.operands, first_result, _opaque(tape), self.lane, self.active)
         lane_results = self.lane[first_result:]
         self.boundary = self._boundary(lane_results)
+        self.places = np.arange(tape.n_slots)
+        self.n_places = tape.n_slots
         self.value_rows, self.n_value_rows = _number(self.lane)
         with_cotangent = self.lane & self.active
         with_cotangent[self.boundary] = True

@@ -18,7 +18,7 @@ import optree
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
-from tapeflow.tracer import TracedArray, Tracer, is_traced
+from tapeflow.tracers import TracedArray, Tracer, is_traced, lift
 
 Key = tuple[Any, ...]
 
@@ -60,31 +60,18 @@ class Recorded:
                     return self._tapes.pop(key)
             return self._tapes[key]
 
-    def trace(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> tuple[Tape, list[Tracer]]:
+    def trace(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> tuple[Tape, list[Any]]:
         """A new tape, and the values of enclosing recordings that the function closes over."""
         shapes = tuple(traced_leaf(leaf) for leaf in leaves)
         return trace(self.function, Structure(treedef, shapes), self.names(leaves, treedef))
 
     def names(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> list[str]:
-        """A name for each input slot, as Python would index the argument: ``w[0]``."""
+        """A name for each leaf of the arguments, as Python would write it: ``params['w']``."""
         arguments = argument_names(self.function, treedef.num_children)
-        names = []
-        for leaf, accessor in zip(leaves, treedef.accessors(), strict=True):
-            name = arguments[accessor.path[0]] + accessor[1:].codify("")
-            shape = shape_of(leaf)
-            if shape is None:
-                names.append(name)
-            else:
-                names += [
-                    f"{name}[{', '.join(map(str, index))}]" if index else name
-                    for index in np.ndindex(shape)
-                ]
-        return names
-
-
-def shape_of(leaf: Any) -> tuple[int, ...] | None:
-    """An array's shape; None for a number."""
-    return None if is_number(leaf) or type(leaf) is Tracer else getattr(leaf, "shape", None)
+        return [
+            arguments[accessor.path[0]] + accessor[1:].codify("")
+            for accessor in treedef.accessors()
+        ]
 
 
 def traced_leaf(leaf: Any) -> Leaf:
@@ -104,7 +91,7 @@ def flatten_args(args: tuple[Any, ...]) -> tuple[list[Any], optree.PyTreeSpec, b
         if not is_number(leaf) and is_traced(leaf):
             traced = True
             if type(leaf) is np.ndarray:
-                leaves[k] = leaf.view(TracedArray)
+                leaves[k] = lift(leaf)
     return leaves, treedef, traced
 
 

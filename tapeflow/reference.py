@@ -1,13 +1,14 @@
 """The slow oracle: a tape executed by NumPy, one rule after the other.
 
 It reads like the definition of a sweep, shares no code with the interpreter, and agrees with it
-bit for bit.
+bit for bit, but for what BLAS and LAPACK compute.
 """
 
 from typing import Any
 
 import numpy as np
 
+from tapeflow import grid
 from tapeflow.primitives import fma
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
@@ -21,13 +22,30 @@ def forward(tape: Tape, inputs: Floats) -> Floats:
     values[tape.n_inputs : tape.slots[0]] = tape.constants[:, None]
     with np.errstate(all="ignore"):
         for i in range(len(tape)):
-            operands = [values[slot] for slot in tape.operands_of(i)]
-            values[tape.slots[i]] = tape.op(i).rule(*operands)[0]
+            values[tape.slots[i] : tape.slots[i + 1]] = _instruction(tape, i, values)
     return values
 
 
+def _instruction(tape: Tape, i: int, values: Floats) -> Any:
+    op, parameters = tape.op(i), tape.parameters_of(i)
+    if op.array is not None:
+        runs = zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True)
+        return op.array.forward(
+            parameters.tolist(), *(values[slot : slot + size] for slot, size in runs)
+        )
+    operands = []
+    for k, slot in enumerate(tape.operands_of(i).tolist()):
+        places = grid.places(parameters, k) if len(parameters) else np.zeros(1, np.int64)
+        operands.append(values[slot + places])
+    return op.rule(*operands)[0]
+
+
 def backward(tape: Tape, values: Floats, seeds: Floats) -> Floats:
-    """Every slot's cotangent, shape (n_slots, lanes), from seeds of shape (n_outputs, lanes)."""
+    """Every slot's cotangent, shape (n_slots, lanes), from seeds of shape (n_outputs, lanes).
+
+    For a tape of numbers: one with arrays is differentiated by its pullback.
+    """
+    assert tape.numbers_only
     cotangents = np.full(values.shape, -0.0)
     for slot, seed in zip(tape.outputs, seeds, strict=True):
         cotangents[slot] += seed

@@ -308,3 +308,28 @@ def rule_azmul(x: Value, y: Value) -> Rule:
 
 def rule_azfma(x: Value, y: Value, total: Value) -> Rule:
     return azfma(x, y, total), (y, x, 1.0)
+
+
+# Remainders
+
+
+def rule_mod(x: Value, y: Value) -> Rule:
+    whole = m.floor(x / y)
+    rest = m.fma(-whole, y, x)
+    # The quotient may have been rounded up to a whole number.
+    return m.where(rest * y < 0.0, rest + y, rest), (1.0, -whole)
+
+
+def rule_fmod(x: Value, y: Value) -> Rule:
+    whole = m.trunc(x / y)
+    rest = m.fma(-whole, y, x)
+    return m.where(rest * x < 0.0, rest + m.copysign(y, x), rest), (1.0, -whole)
+
+
+def rule_copysign(x: Value, y: Value) -> Rule:
+    v = m.copysign(x, y)
+    return v, (sign(x) * m.copysign(1.0, y), 0.0)
+
+
+def rule_trunc(x: Value) -> Rule:
+    return m.trunc(x), (0.0,)

@@ -11,7 +11,10 @@ from tapeflow.errors import TracingError
 from tapeflow.tape import Location
 
 _PACKAGE = os.path.dirname(__file__)
-_INTERNAL = {_PACKAGE, os.path.join(_PACKAGE, "mathlib")}
+_INTERNAL = {
+    _PACKAGE,
+    *(os.path.join(_PACKAGE, part) for part in ("mathlib", "arrays", "tracers", "numpy_api", "nn")),
+}
 _NUMPY = os.path.dirname(np.__file__)
 
 
@@ -39,7 +42,11 @@ def user_line() -> str:
     return linecache.getline(frame.f_code.co_filename, frame.f_lineno)
 
 
-def refuse(what: str, instead: str) -> NoReturn:
+def user_place() -> Location:
+    """The user's line at work."""
     frame = user_frame()
-    place = Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-    raise TracingError(f"cannot {what} ({place}): {instead}")
+    return Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def refuse(what: str, instead: str) -> NoReturn:
+    raise TracingError(f"cannot {what} ({user_place()}): {instead}")

@@ -69,9 +69,9 @@ def table(tape: Tape, values: Floats | None, cotangents: Floats | None) -> Table
     values, cotangents: one number a slot, or None where there are none yet.
     """
 
-    def row(slot: int, gate: str, operands: tuple[str, ...], source: str) -> Row:
+    def row(slot: int, name: str, gate: str, operands: tuple[str, ...], source: str) -> Row:
         return Row(
-            tape.slot_name(slot),
+            name,
             gate,
             operands,
             None if values is None else float(values[slot]),
@@ -79,8 +79,10 @@ def table(tape: Tape, values: Floats | None, cotangents: Floats | None) -> Table
             source,
         )
 
-    rows = [row(slot, "input", (), "") for slot in range(tape.n_inputs)]
+    rows = [row(slot, tape.slot_name(slot), "input", (), "") for slot in range(tape.n_inputs)]
     for i in range(len(tape)):
-        operands = tuple(tape.slot_name(slot) for slot in tape.operands_of(i).tolist())
-        rows.append(row(int(tape.slots[i]), tape.op(i).name, operands, str(tape.source(i))))
+        operands = tuple(tape.operand_names(i))
+        for slot in range(*tape.slots[i : i + 2].tolist()):
+            name = tape.slot_name(slot)
+            rows.append(row(slot, name, tape.op(i).name, operands, str(tape.source(i))))
     return Table(tape.name, tuple(rows))

@@ -2,7 +2,8 @@
 
 A tape computes in *slots*, each one float64. The inputs' slots come first, then the constants',
 then those of the instructions' results in order, so an instruction only reads slots below its own.
-A value is a run of slots; every op so far makes a run of one, a scalar.
+A value is a run of slots: one of a number, many of an array. An instruction with arrays has
+parameters, which say how long its operands' runs are and how they are folded.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tapeflow import grid
 from tapeflow.errors import TapeError
-from tapeflow.ops import BY_OPCODE, FIRST_GATE, Op
+from tapeflow.ops import BY_OPCODE, FIRST_GATE, OPS, Op
 from tapeflow.structure import Floats, Structure
 
 MAX_SLOTS = 2**31 - 1
@@ -55,6 +57,8 @@ class Tape:
     - constants: float64; they follow the inputs' slots
     - outputs: int32; the slot of each number of the result
     - locations: int32 (n,); an index into ``sources``
+    - parameters: int64, and parameter_starts: int64 (n + 1,); instruction i's parameters, if it
+      works on arrays, are parameters[parameter_starts[i]:parameter_starts[i + 1]]
 
     Making one verifies it: the compiled sweeps check no bounds. Raises TapeError.
     """
@@ -67,6 +71,8 @@ class Tape:
     constants: Floats
     outputs: npt.NDArray[np.int32]
     locations: npt.NDArray[np.int32]
+    parameters: npt.NDArray[np.int64]
+    parameter_starts: npt.NDArray[np.int64]
     sources: tuple[Location, ...]
     input_structure: Structure
     output_structure: Structure
@@ -96,6 +102,12 @@ class Tape:
         return int(self.slots[-1])
 
     @cached_property
+    def first_slots(self) -> npt.NDArray[np.int64]:
+        """The first slot of each leaf of the inputs, and of the constants."""
+        ends = [last for _, last in self.input_structure.bounds]
+        return np.array([0, *ends], np.int64)
+
+    @cached_property
     def arities(self) -> npt.NDArray[np.int64]:
         return np.diff(self.starts)
 
@@ -119,14 +131,40 @@ class Tape:
     def source(self, instruction: int) -> Location:
         return self.sources[int(self.locations[instruction])]
 
-    def slot_name(self, slot: int) -> str:
-        """A slot as a person would call it: its argument, its constant, or ``v`` and a number."""
-        first_constant, first_result = self.n_inputs, int(self.slots[0])
-        if slot < first_constant:
-            return self.input_names[slot]
+    def parameters_of(self, instruction: int) -> npt.NDArray[np.int64]:
+        bounds = self.parameter_starts[instruction : instruction + 2]
+        return self.parameters[bounds[0] : bounds[1]]
+
+    def runs_of(self, instruction: int) -> tuple[tuple[int, ...], int]:
+        """The length of each operand's run, and of the result's."""
+        return _runs(self, instruction)
+
+    @cached_property
+    def numbers_only(self) -> bool:
+        """Whether every instruction works on single numbers, by kernels of our own."""
+        return not len(self.parameters) and not any(
+            opcode in _NEED_ARRAYS for opcode in np.unique(self.opcodes).tolist()
+        )
+
+    def slot_name(self, slot: int, size: int = 1) -> str:
+        """A slot as a person would call it: its argument, its constant, or ``v`` and a number.
+
+        size: how many numbers there are, from that slot on.
+        """
+        if slot < self.n_inputs:
+            k = int(
+                np.searchsorted([last for _, last in self.input_structure.bounds], slot, "right")
+            )
+            leaf, (first, _) = self.input_structure.leaves[k], self.input_structure.bounds[k]
+            return self.input_names[k] + _place(slot - first, size, leaf.shape or ())
+        first_result = int(self.slots[0])
         if slot < first_result:
-            return format(self.constants[slot - first_constant], ".6g")
-        return f"v{slot - first_result}"
+            if size > 1:
+                return f"constant[{size}]"
+            return format(self.constants[slot - self.n_inputs], ".6g")
+        i = int(np.searchsorted(self.slots, slot, "right")) - 1
+        run = int(self.slots[i + 1] - self.slots[i])
+        return f"v{i}" + _place(slot - int(self.slots[i]), size, () if run == 1 else (run,))
 
     def disassemble(self) -> str:
         """The instructions as text, one a line, each with the source line that recorded it.
@@ -137,12 +175,24 @@ class Tape:
         return v1
         """
         lines = [
-            f"{self.slot_name(int(self.slots[i]))} = {self.op(i).name} "
-            f"{' '.join(self.slot_name(int(slot)) for slot in self.operands_of(i))}"
-            f"  # {self.source(i)}"
+            f"v{i} = {self.op(i).name} {' '.join(self.operand_names(i))}  # {self.source(i)}"
             for i in range(len(self))
         ]
-        return "\n".join([*lines, "return " + " ".join(map(self.slot_name, self.outputs.tolist()))])
+        results = []
+        for slots in np.split(self.outputs, [last for _, last in self.output_structure.bounds]):
+            whole = len(slots) > 1 and bool((np.diff(slots) == 1).all())
+            results += (
+                [self.slot_name(int(slots[0]), len(slots))]
+                if whole
+                else [self.slot_name(slot) for slot in slots.tolist()]
+            )
+        return "\n".join([*lines, "return " + " ".join(results)])
+
+    def operand_names(self, instruction: int) -> list[str]:
+        """The operands of an instruction, as a person would call them."""
+        sizes, _ = self.runs_of(instruction)
+        slots = self.operands_of(instruction).tolist()
+        return [self.slot_name(slot, size) for slot, size in zip(slots, sizes, strict=True)]
 
     # The lecture's computational graph, and one-sample evaluation, by the layers above.
 
@@ -198,7 +248,32 @@ _ARRAYS: dict[str, type[np.generic]] = {
     "constants": np.float64,
     "outputs": np.int32,
     "locations": np.int32,
+    "parameters": np.int64,
+    "parameter_starts": np.int64,
 }
+
+_NEED_ARRAYS = frozenset(op.opcode for op in OPS if op.array is not None or op.host)
+
+
+def _place(first: int, size: int, shape: tuple[int, ...]) -> str:
+    """Numbers of an array by index, as Python would write it: nothing for all of them."""
+    total = int(np.prod(shape, dtype=np.int64))
+    if not shape or size == total != 1:
+        return ""
+    if size == 1:
+        return f"[{', '.join(str(int(k)) for k in np.unravel_index(first, shape))}]"
+    return f"[{first}:{first + size}]" if len(shape) == 1 else f".flat[{first}:{first + size}]"
+
+
+def _runs(tape: Tape, instruction: int) -> tuple[tuple[int, ...], int]:
+    """The lengths of an instruction's runs, by its parameters. ValueError for bad ones."""
+    op = tape.op(instruction)
+    parameters = tape.parameters_of(instruction)
+    if op.array is not None:
+        return op.array.sizes(parameters.tolist())
+    if not len(parameters):
+        return (1,) * op.arity, 1
+    return grid.extents(parameters, op.arity)
 
 
 def verify(tape: Tape) -> None:
@@ -212,9 +287,13 @@ def verify(tape: Tape) -> None:
             f"results start at slot {tape.slots[0]}, but inputs and constants fill {first_result}"
         )
     sizes = np.diff(tape.slots.astype(np.int64))
-    _first_wrong(tape, sizes != 1, "does not have one slot for its result")
     _verify_opcodes(tape)
+    with_arrays = _with_arrays(tape)
+    _first_wrong(tape, (sizes != 1) & ~with_arrays, "does not have one slot for its result")
     _verify_operands(tape)
+    bounds = np.concatenate([tape.first_slots, [first_result], tape.slots[1:]])
+    for i in np.flatnonzero(with_arrays).tolist():
+        _verify_runs(tape, i, int(sizes[i]), bounds)
     if len(tape.outputs) != tape.output_structure.size:
         raise TapeError(
             f"{len(tape.outputs)} outputs for a result of {tape.output_structure.size} numbers"
@@ -223,8 +302,45 @@ def verify(tape: Tape) -> None:
         raise TapeError("an output names a slot that the tape does not have")
     if n and not 0 <= tape.locations.min() <= tape.locations.max() < len(tape.sources):
         raise TapeError("an instruction names a source line that the tape does not have")
-    if len(tape.input_names) != tape.n_inputs:
-        raise TapeError(f"{len(tape.input_names)} names for {tape.n_inputs} inputs")
+    n_leaves = len(tape.input_structure.leaves)
+    if len(tape.input_names) != n_leaves:
+        raise TapeError(f"{len(tape.input_names)} names for {n_leaves} inputs")
+
+
+def _with_arrays(tape: Tape) -> npt.NDArray[np.bool_]:
+    """Which instructions have parameters, or an op on whole arrays."""
+    starts = tape.parameter_starts
+    if len(starts) != len(tape) + 1 or starts[0] != 0 or starts[-1] != len(tape.parameters):
+        raise TapeError("the instructions do not use exactly the parameters there are")
+    lengths = np.diff(starts)
+    _first_wrong(tape, lengths < 0, "has a negative number of parameters")
+    arrays = [op.opcode for op in BY_OPCODE.values() if op.array is not None]
+    return (lengths > 0) | np.isin(tape.opcodes, arrays)
+
+
+def _verify_runs(tape: Tape, i: int, size: int, bounds: npt.NDArray[np.int64]) -> None:
+    """An instruction on arrays: its operands are as many and as long as its parameters say.
+
+    bounds: where inputs, constants and results begin; a run lies in one of them.
+    """
+    try:
+        runs, expected = _runs(tape, i)
+    except (ValueError, OverflowError):
+        raise TapeError(f"instruction {i} ({tape.op(i).name}) has bad parameters") from None
+    if expected != size:
+        raise TapeError(f"instruction {i} ({tape.op(i).name}) does not have {expected} slots")
+    slots = tape.operands_of(i).tolist()
+    if len(runs) != len(slots):
+        raise TapeError(f"instruction {i} ({tape.op(i).name}) has the wrong number of operands")
+    for slot, run in zip(slots, runs, strict=True):
+        if slot + run > tape.slots[i]:
+            raise TapeError(f"instruction {i} reads a slot that is not below its own")
+        if run > 1 and slot + run > bounds[np.searchsorted(bounds, slot, "right")]:
+            raise TapeError(f"instruction {i} reads beyond the end of a value")
+
+
+_ANY = -2
+"""The arity of an op that takes as many operands as its parameters say."""
 
 
 def _verify_opcodes(tape: Tape) -> None:
@@ -233,17 +349,22 @@ def _verify_opcodes(tape: Tape) -> None:
     arities = np.full(FIRST_GATE + len(tape.gates), -1, np.int64)
     for op in BY_OPCODE.values():
         arities[op.opcode] = op.arity
+        if op.array is not None:
+            arities[op.opcode] = _ANY
     arities[FIRST_GATE:] = [gate.arity for gate in tape.gates]
     if len(tape) and tape.opcodes.max() >= len(arities):
         raise TapeError(f"unknown opcode {tape.opcodes.max()}")
     expected = arities[tape.opcodes]
-    _first_wrong(tape, expected < 0, "has an unknown opcode")
-    _first_wrong(tape, expected != tape.arities, "has the wrong number of operands")
+    wrong = (expected != tape.arities) & (expected != _ANY)
+    _first_wrong(tape, expected == -1, "has an unknown opcode")
+    _first_wrong(tape, wrong, "has the wrong number of operands")
 
 
 def _verify_operands(tape: Tape) -> None:
     owner = np.repeat(np.arange(len(tape)), tape.arities)
-    bad = (tape.operands < 0) | (tape.operands >= tape.slots[owner])
+    # A run of no numbers reads nothing, and may stand at the end.
+    bad = (tape.operands < 0) | (tape.operands > tape.slots[owner])
+    bad |= (tape.operands == tape.slots[owner]) & ~_with_arrays(tape)[owner]
     if bad.any():
         i = int(owner[bad.argmax()])
         raise TapeError(f"instruction {i} reads a slot that is not below its own")

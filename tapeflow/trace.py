@@ -6,59 +6,64 @@ from typing import Any
 import numpy as np
 
 from tapeflow.errors import StructureError
-from tapeflow.structure import Leaf, Structure, flat_structure, flatten, leaf_of
+from tapeflow.recorder import Recorder
+from tapeflow.structure import Ints, Leaf, Structure, flatten, leaf_of
 from tapeflow.tape import Tape
-from tapeflow.tracer import Recorder, TracedArray, Tracer
+from tapeflow.tracers import TracedArray, Tracer, is_traced, lift
 
 
-def traced(leaf: Leaf, tracers: Sequence[Tracer]) -> Any:
-    """The argument that a recorded function sees in place of a leaf."""
-    if leaf.shape is None:
-        return tracers[0]
-    elements = np.empty(leaf.size, object)
-    elements[:] = tracers
-    return elements.reshape(leaf.shape).view(TracedArray)
+def traced(recorder: Recorder, leaf: Leaf, slot: int) -> Tracer | TracedArray:
+    """The value that a recorded function sees in place of a leaf."""
+    if not leaf.shape:
+        return Tracer(recorder, slot)
+    return TracedArray.of(recorder, slot, leaf.shape)
+
+
+def inputs_of(recorder: Recorder, structure: Structure) -> list[Any]:
+    """What stands for each leaf of the inputs."""
+    pairs = zip(structure.leaves, structure.bounds, strict=True)
+    return [traced(recorder, leaf, first) for leaf, (first, _) in pairs]
 
 
 def trace(
     function: Callable[..., Any], structure: Structure, names: Sequence[str]
-) -> tuple[Tape, list[Tracer]]:
+) -> tuple[Tape, list[Any]]:
     """Record ``function`` on arguments of ``structure`` (a tuple of them).
 
-    Returns the tape, and the tracers of enclosing recordings that it closes over: the tape takes
-    them as inputs after its own.
+    Returns the tape, and the traced values of enclosing recordings that it closes over: the tape
+    takes them as inputs after its own.
     """
     recorder = Recorder(structure.size)
-    tracers = recorder.inputs()
-    leaves = [
-        traced(leaf, tracers[first:last])
-        for leaf, (first, last) in zip(structure.leaves, structure.bounds, strict=True)
-    ]
     name = getattr(function, "__name__", type(function).__name__)
     with recorder:
-        results, treedef = flatten(function(*structure.unflatten(leaves)))
-        flat, shapes = _output_slots(recorder, results, name)
-    captures = list(recorder.captures)
-    inputs = structure
-    if captures:
-        inputs = flat_structure(structure.size + len(captures))
-        names = [*names, *(f"captured{i}" for i in range(len(captures)))]
-    return recorder.finish(name, flat, inputs, Structure(treedef, shapes), names), captures
+        arguments = structure.unflatten(inputs_of(recorder, structure))
+        results, treedef = flatten(function(*arguments))
+        slots, leaves = output_slots(recorder, results, name)
+    output = Structure(treedef, leaves)
+    if not recorder.captures:
+        return recorder.finish(name, slots, structure, output, names), []
+    captures: list[Any] = []
+    own = list(structure.leaves)
+    for outer, slot, size in recorder.captures:
+        own.append(Leaf(None if size == 1 else (size,)))
+        captures.append(traced(outer, own[-1], slot))
+    both = Structure(flatten((0.0,) * len(own))[1], tuple(own))
+    names = [*names, *(f"captured{k}" for k in range(len(captures)))]
+    return recorder.finish(name, slots, both, output, names), captures
 
 
-def _output_slots(
+def output_slots(
     recorder: Recorder, results: Iterable[Any], name: str
-) -> tuple[list[int], tuple[Leaf, ...]]:
-    slots: list[int] = []
+) -> tuple[Ints, tuple[Leaf, ...]]:
+    """The slot of each number of some results, and their leaves."""
+    slots = [np.empty(0, np.int64)]
     leaves = []
     for value in results:
         if type(value) is Tracer:
             leaves.append(Leaf(None))
-            slots.append(recorder.slot_of(value))
-        elif isinstance(value, np.ndarray) and value.dtype == object:
-            leaves.append(Leaf(value.shape))
-            slots.extend(recorder.slot_of(element) for element in value.flat)
-        else:
+            slots.append(np.array([recorder.slot_of(value)], np.int64))
+            continue
+        if not is_traced(value):
             try:
                 leaves.append(leaf_of(value))
             except StructureError:
@@ -66,5 +71,8 @@ def _output_slots(
                     f"{name} returned a {type(value).__name__}: return numbers and arrays, "
                     "in lists, tuples and dicts"
                 ) from None
-            slots.extend(recorder.slot_of(element) for element in np.ravel(value).tolist())
-    return slots, tuple(leaves)
+        array = lift(value)
+        if is_traced(value):
+            leaves.append(Leaf(array.shape))
+        slots.append(array.run_in(recorder) + np.arange(array.size, dtype=np.int64))
+    return np.concatenate(slots), tuple(leaves)

@@ -172,11 +172,19 @@ class Mapped:
         )
         program = tape.prepared.get(key)
         if program is None:
-            from tapeflow.batch import BatchProgram  # brings Numba, which takes a while
+            # These bring Numba, which takes a while.
+            from tapeflow.array_batch import ArrayBatch
+            from tapeflow.batch import BatchProgram
 
             lane = np.zeros(tape.n_inputs, np.bool_)
             for axis, (first, last) in zip(axes, tape.input_structure.bounds, strict=True):
                 lane[first:last] = axis is not None
+            if not tape.numbers_only:
+                chosen = _wanted_leaves(parts)
+                leaves = [k in chosen for k in range(len(axes))]
+                program = ArrayBatch(tape, lane, leaves, self._reduce is not None)
+                tape.prepared[key] = program
+                return program
             wanted = np.zeros(tape.n_inputs, np.bool_)
             for part in parts:
                 wanted[part.slots] = True

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from tapeflow.ops import OPS, Op
+from tapeflow.ops import COMPILED, Op
+from tapeflow.recorder import Recorder
 from tapeflow.structure import Leaf, Structure, flat_structure, flatten
 from tapeflow.tape import Tape
-from tapeflow.tracer import Recorder, apply
+from tapeflow.tracers import Tracer, apply
 
 SMOOTH = [
     op
-    for op in OPS
+    for op in COMPILED
     if op.name
     in {
         "add", "sub", "mul", "neg", "square", "exp", "sin", "cos", "tanh", "sigmoid", "softplus",
@@ -32,10 +33,10 @@ def tapes(
     """A tape of 1 to 4 inputs, of the given ops, some of whose operands are constants."""
     n_inputs = draw(st.integers(1, 4))
     recorder = Recorder(n_inputs)
-    values: list[Any] = recorder.inputs()
+    values: list[Any] = [Tracer(recorder, slot) for slot in range(n_inputs)]
     with recorder:
         for _ in range(draw(st.integers(1, longest))):
-            op = draw(st.sampled_from(ops or OPS))
+            op = draw(st.sampled_from(ops or COMPILED))
             operands = [draw(st.sampled_from(values) | numbers) for _ in range(op.arity)]
             if all(isinstance(operand, float) for operand in operands):
                 operands[0] = draw(st.sampled_from(values))
@@ -43,7 +44,7 @@ def tapes(
         count = draw(st.integers(1, 3)) if n_outputs is None else n_outputs
         # The last value is always an output, so that most of the tape matters.
         results = [values[-1], *(draw(st.sampled_from(values)) for _ in range(count - 1))]
-        slots = [recorder.slot_of(value) for value in results]
+        slots = np.array([recorder.slot_of(value) for value in results], np.int64)
     return recorder.finish(
         "random",
         slots,

@@ -31,7 +31,7 @@ def test_arrays_are_private_and_read_only() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"opcodes": [2, 12, 60]}, "unknown opcode"),
+        ({"opcodes": [2, 12, 999]}, "unknown opcode"),
         ({"opcodes": [2, 12, FIRST_GATE]}, "unknown opcode"),
         ({"opcodes": [2, 2, 0]}, "wrong number of operands"),
         ({"operands": [0, 1, 3, 4, 5]}, "not below its own"),

@@ -47,7 +47,7 @@ class GateKernels:
         return [list(row) for row in zip(*columns, strict=True)]
 
     def forward(self, values: int, _: int, single: int, record: int, lanes: int) -> None:
-        places = _record(record, 1 + self._gate.arity)
+        places = record_at(record, 1 + self._gate.arity)
         result = _row(values, places[0], lanes)
         instances = []
         for lane, operands in enumerate(self._operands(values, single, places[1:], lanes)):
@@ -58,7 +58,7 @@ class GateKernels:
 
     def reverse(self, values: int, cotangents: int, single: int, record: int, lanes: int) -> None:
         arity = self._gate.arity
-        places = _record(record, 2 + 2 * arity)
+        places = record_at(record, 2 + 2 * arity)
         flowing = _row(cotangents, places[1], lanes)
         instances = _instances[values, int(places[0])]
         rows = [_row(cotangents, place, lanes) for place in places[2 + arity :]]
@@ -100,9 +100,15 @@ def address(function: Any) -> int:
 
 
 def _row(base: int, place: Any, lanes: int) -> npt.NDArray[np.float64]:
-    pointer = ctypes.cast(base + 8 * lanes * int(place), ctypes.POINTER(ctypes.c_double))
-    return np.ctypeslib.as_array(pointer, (lanes,))
+    return row_at(base + 8 * lanes * int(place), lanes)
 
 
-def _record(address: int, n: int) -> npt.NDArray[np.int32]:
+def row_at(address: int, n: int) -> npt.NDArray[np.float64]:
+    """The n numbers at an address."""
+    pointer = ctypes.cast(address, ctypes.POINTER(ctypes.c_double))
+    return np.ctypeslib.as_array(pointer, (n,))
+
+
+def record_at(address: int, n: int) -> npt.NDArray[np.int32]:
+    """A record of n entries."""
     return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_int32)), (n,))

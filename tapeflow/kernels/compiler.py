@@ -18,6 +18,7 @@ from llvmlite import ir
 from tapeflow.kernels import cache, llvm
 from tapeflow.kernels.callbacks import GateKernels, address, guarded
 from tapeflow.kernels.emit import WIDTH, Emitter, Float
+from tapeflow.kernels.grid_kernel import GridKernel
 from tapeflow.ops import FIRST_GATE, Op
 from tapeflow.rules import azfma
 
@@ -48,19 +49,30 @@ class Kernel:
         name = "gate" if self.op.opcode >= FIRST_GATE else self.op.name
         return f"{direction}_{name}_{grain}_{self.shared}_{self.active}"
 
+    @property
+    def has_gate(self) -> bool:
+        return self.op.opcode >= FIRST_GATE
+
+    @property
+    def python(self) -> Any:
+        return self.op.python
+
+    def emit(self) -> str:
+        return emit(self)
+
 
 _lock = threading.RLock()
-_compiled: dict[Kernel, int] = {}
+_compiled: dict[Kernel | GridKernel, int] = {}
 _callbacks: list[Any] = []  # in use by compiled code until the process ends
 
 
-def addresses(kernels: Sequence[Kernel]) -> list[int]:
+def addresses(kernels: Sequence[Kernel | GridKernel]) -> list[int]:
     """The address of each kernel, from this process, the cache on disk, or the compiler."""
     with _lock:
         missing = [kernel for kernel in dict.fromkeys(kernels) if kernel not in _compiled]
         objects = {}
         for kernel in missing:
-            if kernel.op.python is not None:
+            if isinstance(kernel, Kernel) and kernel.python is not None:
                 _compiled[kernel] = _callback(kernel)
             else:
                 objects[kernel] = _object(kernel)
@@ -71,17 +83,17 @@ def addresses(kernels: Sequence[Kernel]) -> list[int]:
         return [_compiled[kernel] for kernel in kernels]
 
 
-def _object(kernel: Kernel) -> bytes:
+def _object(kernel: Kernel | GridKernel) -> bytes:
     text = None
-    if kernel.op.opcode >= FIRST_GATE:
+    if kernel.has_gate:
         # A user's rule is known by what it emits, not by where it came from.
-        text = emit(kernel)
+        text = kernel.emit()
         name = cache.key(llvm.fingerprint(), text)
     else:
         name = cache.key(llvm.fingerprint(), cache.library_digest(), kernel.symbol)
     code = cache.read(name)
     if code is None:
-        code = llvm.compile_module(text or emit(kernel))
+        code = llvm.compile_module(text or kernel.emit())
         cache.write(name, code)
     return code
 

@@ -10,8 +10,25 @@ from tapeflow.mathlib.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from tapeflow.mathlib.inverse_trigonometric import acos, asin, atan, atan2
 from tapeflow.mathlib.logarithm import log, log1p, log2, log10, softplus
 from tapeflow.mathlib.power import cbrt, hypot, pow
+from tapeflow.mathlib.special import (
+    digamma,
+    erfinv,
+    gamma,
+    gammaln,
+    i0,
+    i0e,
+    i1,
+    i1e,
+    j0,
+    j1,
+    log_ndtr,
+    ndtri,
+    polygamma,
+    y0,
+    y1,
+)
 from tapeflow.mathlib.trigonometric import cos, sin, sincos, tan
-from tapeflow.primitives import absolute, ceil, copysign, floor, fma, rint, sqrt, where
+from tapeflow.primitives import absolute, ceil, copysign, floor, fma, rint, sqrt, trunc, where
 
 __all__ = [
     "absolute",
@@ -27,17 +44,30 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "digamma",
     "erf",
     "erfc",
+    "erfinv",
     "exp",
     "expm1",
     "floor",
     "fma",
+    "gamma",
+    "gammaln",
     "hypot",
+    "i0",
+    "i0e",
+    "i1",
+    "i1e",
+    "j0",
+    "j1",
     "log",
     "log1p",
     "log2",
     "log10",
+    "log_ndtr",
+    "ndtri",
+    "polygamma",
     "pow",
     "rint",
     "sigmoid",
@@ -48,5 +78,8 @@ __all__ = [
     "sqrt",
     "tan",
     "tanh",
+    "trunc",
     "where",
+    "y0",
+    "y1",
 ]

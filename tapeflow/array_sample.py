@@ -1,0 +1,125 @@
+"""Runs a tape with arrays on one sample: the tape itself, or the pullback that gives gradients."""
+
+from typing import Any
+
+import numpy as np
+
+from tapeflow import debug, settings
+from tapeflow.array_program import ArrayProgram
+from tapeflow.interpreter import execute
+from tapeflow.kernels.callbacks import raise_pending
+from tapeflow.program import aligned
+from tapeflow.structure import Floats, Ints
+from tapeflow.tape import Tape
+from tapeflow.transforms import pullback
+
+Moves = list[tuple[slice, slice]]
+
+
+class ArrayWorkspace:
+    """The memory of one evaluation. ``inputs`` and ``seeds`` are written before, ``results`` read
+    after: outputs, then the gradient of every input (zero where it is not wanted).
+    """
+
+    def __init__(self, sample: "ArraySample") -> None:
+        tape, program = sample.tape, sample.program
+        n_outputs = len(tape.outputs)
+        self.memory_of_values = aligned(program.n_places)
+        first = program.tape.n_inputs
+        constants = program.tape.constants
+        self.memory_of_values[first : first + len(constants)] = constants
+        self.inputs = self.memory_of_values[: tape.n_inputs]
+        self.seeds = (
+            self.memory_of_values[tape.n_inputs : first] if sample.reverse else np.ones(n_outputs)
+        )
+        self.seeds[:] = 1.0
+        self.results = np.zeros(n_outputs + (tape.n_inputs if sample.reverse else 0))
+        self.outputs, self.gradients = self.results[:n_outputs], self.results[n_outputs:]
+        self.memory, self.result_memory = self.memory_of_values.data, self.results.data
+        self.values = np.empty(0)
+        self.cotangents = np.empty(0)
+
+
+class ArraySample:
+    """A tape with arrays, ready for one sample at a time, from any number of threads at once."""
+
+    def __init__(self, tape: Tape, wanted: Any, reverse: bool) -> None:
+        self.tape, self.reverse = tape, reverse
+        flags = np.asarray(wanted, bool)
+        bounds = tape.input_structure.bounds
+        leaves = [bool(flags[first:last].any()) for first, last in bounds]
+        run = pullback(tape, leaves) if reverse else tape
+        self.program = ArrayProgram(run, np.zeros(run.n_inputs, np.bool_))
+        self.free: list[ArrayWorkspace] = []
+        n_outputs = len(tape.outputs)
+        self.moves = _moves(self.program.places[run.outputs[:n_outputs]], 0)
+        first = n_outputs
+        for (start, last), own in zip(bounds, leaves, strict=True):
+            if reverse and own:
+                slots = run.outputs[first : first + last - start]
+                self.moves += _moves(self.program.places[slots], n_outputs + start)
+                first += last - start
+
+    def new_workspace(self) -> ArrayWorkspace:
+        """A workspace for the caller to keep."""
+        return ArrayWorkspace(self)
+
+    def run(self, workspace: ArrayWorkspace) -> None:
+        """From the workspace's inputs and seeds to its results."""
+        values = workspace.memory_of_values
+        code = self.program.shared_forward
+        if settings.current().debug_nans:
+            self._check(values)
+        address = values.ctypes.data
+        execute(code.address, len(code), address, 0, 0, 1)
+        raise_pending(address)
+        results = workspace.results
+        for source, target in self.moves:
+            results[target] = values[source]
+        results += 0.0
+
+    def run_forward(self, workspace: ArrayWorkspace) -> None:
+        """From the workspace's inputs to its outputs, keeping every slot's value."""
+        sample = self if not self.reverse else ArraySample(self.tape, [False], False)
+        own = sample.new_workspace()
+        own.inputs[:] = workspace.inputs
+        sample.run(own)
+        workspace.outputs[:] = own.outputs
+        workspace.values = own.memory_of_values[sample.program.places]
+
+    def run_reverse(self, workspace: ArrayWorkspace) -> None:
+        """From the inputs that `run_forward` was given, and the seeds, to the gradients."""
+        self.run(workspace)
+
+    def results(self, leaves: Any) -> Floats:
+        """Outputs, and with a reverse sweep gradients, at these leaves: a fresh array."""
+        try:
+            workspace = self.free.pop()
+        except IndexError:
+            workspace = self.new_workspace()
+        self.tape.input_structure.pack(leaves, workspace.inputs)
+        self.run(workspace)
+        results = workspace.results.copy()
+        self.free.append(workspace)
+        return results
+
+    def _check(self, values: Floats) -> None:
+        """Look for the first NaN: in the tape itself, and then in its pullback."""
+        if self.reverse:
+            forward = ArraySample(self.tape, [False], False).program
+            own = aligned(forward.n_places)
+            own[: self.tape.n_inputs] = values[: self.tape.n_inputs]
+            own[self.tape.n_inputs : int(self.tape.slots[0])] = self.tape.constants
+            debug.check_arrays(forward, own, "forward")
+        debug.check_arrays(self.program, values, "reverse" if self.reverse else "forward")
+
+
+def _moves(places: Ints, first: int) -> Moves:
+    """Runs of places, and where each goes from ``first`` on."""
+    moves: Moves = []
+    for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
+        if len(run):
+            source = slice(int(run[0]), int(run[0]) + len(run))
+            moves.append((source, slice(first, first + len(run))))
+            first += len(run)
+    return moves

@@ -1,0 +1,103 @@
+"""What a whole-array op consists of, and how one is called inside another's pullback."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Value = Any
+Parameters = Sequence[int]
+Sizes = tuple[tuple[int, ...], int]
+Array = Any
+"""Numbers of shape (size, lanes)."""
+
+
+class ArrayRule:
+    """One array op: where its operands lie, what it computes, and its pullback.
+
+    Operands and results are flat runs of numbers; the parameters say how they are folded.
+    """
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        """The length of each operand's run, and of the result's. ValueError for bad parameters."""
+        raise NotImplementedError
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        """The result, shape (size, lanes), from operands of shape (size, lanes)."""
+        raise NotImplementedError
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        """The cotangent that flows to each operand, as a run; None where none does."""
+        raise NotImplementedError
+
+
+class ZeroRule(ArrayRule):
+    """An op that no gradient passes."""
+
+
+RULES: dict[str, type[ArrayRule]] = {}
+
+
+def array_rule(cls: type[ArrayRule]) -> type[ArrayRule]:
+    """Enter a class in the table of array rules, by its name in lower case."""
+    RULES[cls.__name__.lower()] = cls
+    return cls
+
+
+def call(name: str, p: Parameters, *operands: Value) -> Value:
+    """An array op on flat runs: recorded where one is traced, and computed on plain arrays."""
+    for operand in operands:
+        backend = getattr(operand, "__tapeflow_backend__", None)
+        if backend is not None:
+            return backend.array_op(name, p, operands)
+    return RULES[name].forward(p, *(np.asarray(x, float)[:, None] for x in operands))[:, 0]
+
+
+def require(*conditions: bool) -> None:
+    if not all(conditions):
+        raise ValueError("bad parameters")
+
+
+def product(shape: Sequence[int]) -> int:
+    return math.prod(int(n) for n in shape)
+
+
+def lanes_first(x: Array, shape: Sequence[int]) -> Array:
+    """A run of (size, lanes) as an array of shape (lanes, *shape)."""
+    return np.moveaxis(x.reshape(*shape, x.shape[1]), -1, 0)
+
+
+def lanes_last(x: Array) -> Array:
+    """An array of shape (lanes, ...) as a run of shape (size, lanes)."""
+    return np.ascontiguousarray(x.reshape(len(x), -1).T)
+
+
+def lane_by_lane(function: Callable[..., Any], count: int, *operands: Array) -> list[Array]:
+    """The ``count`` results of a function of one matrix, for each of a stack of them.
+
+    Where it raises LinAlgError, that matrix's results are NaN.
+    """
+    stack = operands[0].shape[:-2]
+    results: list[Any] = []
+    failed = []
+    for index in np.ndindex(*stack):
+        try:
+            found = function(*(x[index] for x in operands))
+            results.append(found if isinstance(found, tuple) else (found,))
+        except np.linalg.LinAlgError:
+            failed.append(len(results))
+            results.append(None)
+    good = next((r for r in results if r is not None), None)
+    if good is None:
+        raise np.linalg.LinAlgError
+    blank = tuple(np.full(np.shape(part), np.nan) for part in good)
+    columns = zip(*(r if r is not None else blank for r in results), strict=True)
+    parts = [np.array(column) for column in columns]
+    assert len(parts) == count
+    return [part.reshape(*stack, *part.shape[1:]) for part in parts]

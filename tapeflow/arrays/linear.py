@@ -1,0 +1,300 @@
+"""Factorising matrices and solving with them, after LAPACK.
+
+The pullbacks are those of Giles, "Collected matrix derivative results for forward and reverse mode
+algorithmic differentiation" (2008), unless one says otherwise. The first parameter is the number
+of matrices in the stack; a matrix that cannot be factorised gives NaNs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapeflow.arrays.base import (
+    Array,
+    ArrayRule,
+    Parameters,
+    Sizes,
+    Value,
+    array_rule,
+    call,
+    lane_by_lane,
+    lanes_first,
+    lanes_last,
+    require,
+)
+
+
+def _t(x: Value) -> Value:
+    return np.swapaxes(x, -1, -2)
+
+
+def _dims(p: Parameters, n: int) -> tuple[int, ...]:
+    require(len(p) == n, all(x >= 0 for x in p))
+    return tuple(map(int, p))
+
+
+def _half_lower(x: Value) -> Value:
+    """The lower triangle with half the diagonal."""
+    n = x.shape[-1]
+    return np.tril(x) - 0.5 * x * np.eye(n)
+
+
+def _each(
+    function: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *operands: Array
+) -> list[Array]:
+    """A function of single matrices over stacks; NaNs of the given shapes where it fails."""
+    try:
+        return lane_by_lane(function, len(shapes), *operands)
+    except np.linalg.LinAlgError:
+        stack = operands[0].shape[:-2]
+        return [np.full((*stack, *shape), np.nan) for shape in shapes]
+
+
+@array_rule
+class Cholesky(ArrayRule):
+    """The lower Cholesky factor of a matrix's symmetric part. Parameters: stack, size."""
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        batch, n = _dims(p, 2)
+        return (batch * n * n,), batch * n * n
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        batch, n = _dims(p, 2)
+        a = lanes_first(operands[0], (batch, n, n))
+        (factor,) = _each(np.linalg.cholesky, [(n, n)], 0.5 * (a + _t(a)))
+        return lanes_last(factor)
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n = _dims(p, 2)
+        factor, g = (x.reshape(batch, n, n) for x in (result, flowing))
+        inner = _half_lower(_t(factor) @ np.tril(g))
+        # L^-T inner L^-1, by two triangular solves.
+        own = (batch, n, n, 1, 1)
+        left = call("triangular_solve", own, result, inner.reshape(-1)).reshape(batch, n, n)
+        both = call("triangular_solve", own, result, _t(left).reshape(-1)).reshape(batch, n, n)
+        return ((0.5 * (both + _t(both))).reshape(-1),)
+
+
+@array_rule
+class Triangular_Solve(ArrayRule):
+    """x of T x = b for triangular T. Parameters: stack, size, columns, lower, transposed."""
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        batch, n, k, lower, turned = _dims(p, 5)
+        require(lower in (0, 1), turned in (0, 1))
+        return (batch * n * n, batch * n * k), batch * n * k
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        from scipy.linalg import solve_triangular
+
+        batch, n, k, lower, turned = _dims(p, 5)
+        a, b = lanes_first(operands[0], (batch, n, n)), lanes_first(operands[1], (batch, n, k))
+
+        def solve(a: Array, b: Array) -> Any:
+            return solve_triangular(a, b, lower=bool(lower), trans=int(turned), check_finite=False)
+
+        (x,) = _each(solve, [(n, k)], a, b)
+        return lanes_last(x)
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n, k, lower, turned = _dims(p, 5)
+        back = call("triangular_solve", (batch, n, k, lower, 1 - turned), operands[0], flowing)
+        g, x = back.reshape(batch, n, k), result.reshape(batch, n, k)
+        outer = -(x @ _t(g)) if turned else -(g @ _t(x))
+        kept = np.tril(outer) if lower else np.triu(outer)
+        return kept.reshape(-1), back
+
+
+@array_rule
+class Solve(ArrayRule):
+    """x of A x = b. Parameters: stack, size, columns, whether A is transposed."""
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        batch, n, k, turned = _dims(p, 4)
+        require(turned in (0, 1))
+        return (batch * n * n, batch * n * k), batch * n * k
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        batch, n, k, turned = _dims(p, 4)
+        a, b = lanes_first(operands[0], (batch, n, n)), lanes_first(operands[1], (batch, n, k))
+        (x,) = _each(np.linalg.solve, [(n, k)], _t(a) if turned else a, b)
+        return lanes_last(x)
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n, k, turned = _dims(p, 4)
+        back = call("solve", (batch, n, k, 1 - turned), operands[0], flowing)
+        g, x = back.reshape(batch, n, k), result.reshape(batch, n, k)
+        outer = -(x @ _t(g)) if turned else -(g @ _t(x))
+        return outer.reshape(-1), back
+
+
+class _Square(ArrayRule):
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        batch, n = _dims(p, 2)
+        return (batch * n * n,), batch * n * n
+
+
+@array_rule
+class Inv(_Square):
+    """The inverse. Parameters: stack, size."""
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        batch, n = _dims(p, 2)
+        (x,) = _each(np.linalg.inv, [(n, n)], lanes_first(operands[0], (batch, n, n)))
+        return lanes_last(x)
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n = _dims(p, 2)
+        x, g = result.reshape(batch, n, n), flowing.reshape(batch, n, n)
+        return ((-(_t(x) @ g @ _t(x))).reshape(-1),)
+
+
+@array_rule
+class Slogdet(ArrayRule):
+    """Signs of the determinants, then logarithms of their sizes. Parameters: stack, size."""
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        batch, n = _dims(p, 2)
+        return (batch * n * n,), 2 * batch
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        batch, n = _dims(p, 2)
+        sign, log = np.linalg.slogdet(lanes_first(operands[0], (batch, n, n)))
+        return lanes_last(np.concatenate([sign, log], axis=1))
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n = _dims(p, 2)
+        inverse = call("inv", p, operands[0]).reshape(batch, n, n)
+        return ((flowing[batch:].reshape(batch, 1, 1) * _t(inverse)).reshape(-1),)
+
+
+@array_rule
+class Det(ArrayRule):
+    """The determinant. Parameters: stack, size."""
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        batch, n = _dims(p, 2)
+        return (batch * n * n,), batch
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        batch, n = _dims(p, 2)
+        return lanes_last(np.linalg.det(lanes_first(operands[0], (batch, n, n))))
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n = _dims(p, 2)
+        cofactors = call("cofactors", p, operands[0]).reshape(batch, n, n)
+        return ((flowing.reshape(batch, 1, 1) * cofactors).reshape(-1),)
+
+
+@array_rule
+class Cofactors(_Square):
+    """The gradient of the determinant, also of a singular matrix. Parameters: stack, size.
+
+    From the singular values, as the product of the others is a cofactor of a diagonal matrix.
+    """
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        batch, n = _dims(p, 2)
+        u, s, vt = np.linalg.svd(lanes_first(operands[0], (batch, n, n)))
+        others = np.stack([np.delete(s, k, axis=-1).prod(axis=-1) for k in range(n)], axis=-1)
+        sign = np.linalg.det(u) * np.linalg.det(vt)
+        return lanes_last(np.round(sign)[..., None, None] * (u * others[..., None, :]) @ vt)
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n = _dims(p, 2)
+        turned = _t(call("inv", p, operands[0]).reshape(batch, n, n))
+        c, g = result.reshape(batch, n, n), flowing.reshape(batch, n, n)
+        inner = np.sum(g * c, axis=(1, 2), keepdims=True)
+        return ((inner * turned - turned @ _t(g) @ c).reshape(-1),)
+
+
+@array_rule
+class Pinv(ArrayRule):
+    """The pseudoinverse, at constant rank. Parameters: stack, rows, columns.
+
+    Pullback: Golub and Pereyra (1973), equation 4.12.
+    """
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        batch, m, n = _dims(p, 3)
+        return (batch * m * n,), batch * m * n
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        batch, m, n = _dims(p, 3)
+        (x,) = _each(np.linalg.pinv, [(n, m)], lanes_first(operands[0], (batch, m, n)))
+        return lanes_last(x)
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, m, n = _dims(p, 3)
+        a, x = operands[0].reshape(batch, m, n), result.reshape(batch, n, m)
+        g = flowing.reshape(batch, n, m)
+        to_a = -(_t(x) @ g @ _t(x))
+        to_a = to_a + (np.eye(m) - a @ x) @ (_t(g) @ (x @ _t(x)))
+        to_a = to_a + (_t(x) @ x) @ _t(g) @ (np.eye(n) - x @ a)
+        return (to_a.reshape(-1),)
+
+
+@array_rule
+class Expm(_Square):
+    """The exponential of a matrix. Parameters: stack, size.
+
+    Pullback: a block of the exponential of twice the size (Van Loan, 1978).
+    """
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        from scipy.linalg import expm
+
+        batch, n = _dims(p, 2)
+        return lanes_last(expm(lanes_first(operands[0], (batch, n, n))))
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        batch, n = _dims(p, 2)
+        a, g = _t(operands[0].reshape(batch, n, n)), flowing.reshape(batch, n, n)
+        below = np.concatenate([np.zeros((batch, n, n)), a], axis=2)
+        both = np.concatenate([np.concatenate([a, g], axis=2), below], axis=1)
+        whole = call("expm", (batch, 2 * n), both.reshape(-1)).reshape(batch, 2 * n, 2 * n)
+        return (whole[:, :n, n:].reshape(-1),)

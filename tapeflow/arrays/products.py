@@ -1,0 +1,97 @@
+"""The product of matrices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeflow.arrays.base import (
+    Array,
+    ArrayRule,
+    Parameters,
+    Sizes,
+    Value,
+    array_rule,
+    call,
+    lanes_first,
+    lanes_last,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class Product:
+    """Parameters of a product of (batch, m, k) and (batch, k, n).
+
+    a_turned, b_turned: the operand lies transposed. a_single, b_single: there is one matrix for
+    the whole batch.
+    """
+
+    batch: int
+    m: int
+    k: int
+    n: int
+    a_turned: int = 0
+    b_turned: int = 0
+    a_single: int = 0
+    b_single: int = 0
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        return (
+            self.batch, self.m, self.k, self.n,
+            self.a_turned, self.b_turned, self.a_single, self.b_single,
+        )  # fmt: skip
+
+
+@array_rule
+class Matmul(ArrayRule):
+    """A product of matrices, or of stacks of them. Parameters: those of `Product`."""
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        require(len(p) == 8, all(n >= 0 for n in p[:4]), all(flag in (0, 1) for flag in p[4:]))
+        d = Product(*map(int, p))
+        a = d.m * d.k * (1 if d.a_single else d.batch)
+        b = d.k * d.n * (1 if d.b_single else d.batch)
+        return (a, b), d.batch * d.m * d.n
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        d = Product(*map(int, p))
+        a = _matrices(operands[0], d.a_single, d.batch, d.m, d.k, d.a_turned)
+        b = _matrices(operands[1], d.b_single, d.batch, d.k, d.n, d.b_turned)
+        return lanes_last(np.matmul(a, b))
+
+    @staticmethod
+    def pull(
+        p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        d = Product(*map(int, p))
+        a, b = operands
+        if d.a_turned:
+            own = Product(d.batch, d.k, d.n, d.m, d.b_turned, 1, d.b_single, 0)
+            to_a = call("matmul", own.parameters, b, flowing)
+        else:
+            own = Product(d.batch, d.m, d.n, d.k, 0, 1 - d.b_turned, 0, d.b_single)
+            to_a = call("matmul", own.parameters, flowing, b)
+        if d.b_turned:
+            own = Product(d.batch, d.n, d.m, d.k, 1, d.a_turned, 0, d.a_single)
+            to_b = call("matmul", own.parameters, flowing, a)
+        else:
+            own = Product(d.batch, d.k, d.m, d.n, 1 - d.a_turned, 0, d.a_single, 0)
+            to_b = call("matmul", own.parameters, a, flowing)
+        return (
+            _summed(to_a, d.batch, d.m * d.k) if d.a_single else to_a,
+            _summed(to_b, d.batch, d.k * d.n) if d.b_single else to_b,
+        )
+
+
+def _matrices(x: Array, single: int, batch: int, rows: int, columns: int, turned: int) -> Array:
+    own = (1 if single else batch, *((columns, rows) if turned else (rows, columns)))
+    stack = lanes_first(x, own)
+    return np.swapaxes(stack, -1, -2) if turned else stack
+
+
+def _summed(x: Value, batch: int, size: int) -> Value:
+    return x if batch == 1 else np.sum(x.reshape(batch, size), axis=0)

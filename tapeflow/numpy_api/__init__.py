@@ -1,0 +1,13 @@
+"""What stands for NumPy's functions on traced values, by kind."""
+
+from tapeflow.numpy_api import (
+    calculus,
+    elementwise,
+    linalg,
+    order,
+    products,
+    reductions,
+    structural,
+)
+
+__all__ = ["calculus", "elementwise", "linalg", "order", "products", "reductions", "structural"]

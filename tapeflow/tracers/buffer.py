@@ -1,0 +1,65 @@
+"""The numbers of a traced array, which views share and assignments change."""
+
+from tapeflow.ops import BY_NAME
+from tapeflow.recorder import Recorder
+from tapeflow.structure import Floats
+
+
+class Buffer:
+    """A run of numbers put together of pieces: (first place, length, first slot).
+
+    Assigning to a stretch swaps the piece there, and writes no instruction; reading across pieces
+    joins them first. A plain array is a buffer without a recording until something traced is
+    assigned to it.
+    """
+
+    def __init__(self, recorder: Recorder | None, size: int, slot: int = 0) -> None:
+        self.recorder = recorder
+        self.size = size
+        self.version = 0
+        self.pieces: list[tuple[int, int, int]] = [(0, size, slot)]
+        self.numbers: Floats | None = None
+
+    @classmethod
+    def of_numbers(cls, numbers: Floats) -> "Buffer":
+        """A buffer of plain numbers, shape (size,)."""
+        buffer = cls(None, numbers.size)
+        buffer.numbers = numbers
+        return buffer
+
+    def record_in(self, recorder: Recorder) -> None:
+        """Make plain numbers constants of a recording."""
+        if self.recorder is None:
+            assert self.numbers is not None
+            self.recorder = recorder
+            self.pieces = [(0, self.size, recorder.constants_of(self.numbers))]
+            self.numbers = None
+
+    def run(self, first: int, length: int) -> int:
+        """The first slot of a stretch, in the buffer's own recording."""
+        assert self.recorder is not None
+        for start, size, slot in self.pieces:
+            if start <= first and first + length <= start + size:
+                return slot + first - start
+        joined = self.recorder.append(
+            BY_NAME["concat"],
+            [slot for _, _, slot in self.pieces],
+            [size for _, size, _ in self.pieces],
+            self.size,
+        )
+        self.pieces = [(0, self.size, joined)]
+        return joined + first
+
+    def write(self, first: int, length: int, slot: int) -> None:
+        """Put a run in place of a stretch."""
+        last = first + length
+        before: list[tuple[int, int, int]] = []
+        after: list[tuple[int, int, int]] = []
+        for start, size, own in self.pieces:
+            if start < first:
+                before.append((start, min(size, first - start), own))
+            if start + size > last:
+                cut = max(start, last)
+                after.append((cut, start + size - cut, own + cut - start))
+        self.pieces = [*before, (first, length, slot), *after]
+        self.version += 1

@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("startup", "neuron", "weather")
+NAMES = ("startup", "neuron", "weather", "arrays")
 
 
 def main() -> None:

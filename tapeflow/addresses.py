@@ -13,7 +13,11 @@ from numba.extending import intrinsic
 GROUP = 8
 """Numbers that `add_group` and `copy_group` take at once."""
 
+STACK = 64 * GROUP
+"""Numbers that `stack_memory` has room for."""
+
 if config.DISABLE_JIT:
+    _stacks: list[Any] = []
     _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 
     def load_float(address: int, offset: int) -> float:
@@ -36,6 +40,25 @@ if config.DISABLE_JIT:
 
     def copy_group(target: int, source: int) -> None:
         ctypes.memmove(int(target), int(source), 8 * GROUP)
+
+    def stack_memory() -> int:
+        memory = (ctypes.c_double * STACK)()
+        _stacks.append(memory)
+        return ctypes.addressof(memory)
+
+    def sum_rows(target: int, source: int, stride: int, n: int) -> None:
+        parts = [[-0.0] * GROUP for _ in range(GROUP)]
+        for k in range(n):
+            row = [load_float(source + stride * k, 8 * j) for j in range(GROUP)]
+            parts[k % 8] = [a + b for a, b in zip(parts[k % 8], row, strict=True)]
+        while len(parts) > 1:
+            pairs = zip(parts[0::2], parts[1::2], strict=True)
+            parts = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
+        for j, total in enumerate(parts[0]):
+            store_float(target, 8 * j, total)
+
+    def call_gemm(address: int, flags: int, m: int, n: int, k: int, a: int, b: int, c: int) -> None:
+        raise NotImplementedError
 
     def call_kernel(
         address: int, values: int, cotangents: int, shared: int, record: int, lanes: int
@@ -111,6 +134,127 @@ else:
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64), emit
+
+    @intrinsic
+    def stack_memory(typing: Any) -> Any:
+        """The address of memory on the function's stack: the same at each call within it."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            with builder.goto_entry_block():
+                memory = builder.alloca(_DOUBLE, size=ir.Constant(_INT64, STACK))
+            return builder.ptrtoint(memory, _INT64)
+
+        return types.int64(), emit
+
+    @intrinsic
+    def sum_rows(typing: Any, target: Any, source: Any, stride: Any, n: Any) -> Any:
+        """Sum n rows of a group of numbers each, ``stride`` bytes apart.
+
+        Row k goes to running sum k % 8; the eight are added pairwise.
+        """
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            place, first, step, count = args
+            nothing = ir.Constant(_VECTOR, [-0.0] * GROUP)
+            eight, one = ir.Constant(_INT64, 8), ir.Constant(_INT64, 1)
+            zero = ir.Constant(_INT64, 0)
+
+            def row(k: Any) -> Any:
+                at = _at(builder, first, builder.mul(k, step))
+                return builder.load(at, align=8, typ=_VECTOR)
+
+            entry = builder.block
+            loop, check = builder.append_basic_block(), builder.append_basic_block()
+            whole = builder.mul(builder.sdiv(count, eight), eight)
+            builder.cbranch(builder.icmp_signed(">", whole, zero), loop, check)
+            builder.position_at_end(loop)
+            k = builder.phi(_INT64)
+            sums = [builder.phi(_VECTOR) for _ in range(8)]
+            k.add_incoming(zero, entry)
+            added = []
+            for j, total in enumerate(sums):
+                total.add_incoming(nothing, entry)
+                added.append(builder.fadd(total, row(builder.add(k, ir.Constant(_INT64, j)))))
+            following = builder.add(k, eight)
+            k.add_incoming(following, loop)
+            for total, new in zip(sums, added, strict=True):
+                total.add_incoming(new, loop)
+            builder.cbranch(builder.icmp_signed("<", following, whole), loop, check)
+            builder.position_at_end(check)
+            parts = []
+            for new in added:
+                part = builder.phi(_VECTOR)
+                part.add_incoming(nothing, entry)
+                part.add_incoming(new, loop)
+                parts.append(part)
+            # The up to seven rows that are left: where there is none, nothing is added.
+            for j in range(7):
+                own = builder.add(whole, ir.Constant(_INT64, j))
+                there = builder.icmp_signed("<", own, count)
+                last = builder.select(there, own, builder.sub(count, one))
+                term = builder.select(there, row(last), nothing)
+                parts[j] = builder.fadd(parts[j], term)
+            while len(parts) > 1:
+                parts = [builder.fadd(a, b) for a, b in zip(parts[0::2], parts[1::2], strict=True)]
+            builder.store(parts[0], _at(builder, place), align=8)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4), emit
+
+    @intrinsic
+    def call_gemm(
+        typing: Any,
+        address: Any,
+        flags: Any,
+        m: Any,
+        n: Any,
+        k: Any,
+        a: Any,
+        b: Any,
+        c: Any,
+    ) -> Any:
+        """BLAS's dgemm on matrices in C order: c = a b, of m x k and k x n.
+
+        flags: 1 where a lies transposed, plus 2 where b does.
+        """
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            place, flags, m, n, k, a, b, c = args
+
+            def memory(value: Any) -> Any:
+                with builder.goto_entry_block():
+                    slot = builder.alloca(value.type)
+                builder.store(value, slot)
+                return slot
+
+            def letter(bit: int) -> Any:
+                turned = builder.and_(flags, ir.Constant(_INT64, bit))
+                turned = builder.icmp_signed("!=", turned, ir.Constant(_INT64, 0))
+                t, n = ir.Constant(_INT8, ord("T")), ir.Constant(_INT8, ord("N"))
+                return turned, memory(builder.select(turned, t, n))
+
+            def whole(value: Any) -> Any:
+                return memory(builder.trunc(value, _INT32))
+
+            # In Fortran's order the transposed product b' a' of the same memory.
+            a_turned, a_letter = letter(1)
+            b_turned, b_letter = letter(2)
+            a_rows = builder.select(a_turned, m, k)
+            b_rows = builder.select(b_turned, k, n)
+            one, zero = memory(ir.Constant(_DOUBLE, 1.0)), memory(ir.Constant(_DOUBLE, 0.0))
+            gemm = ir.FunctionType(ir.VoidType(), [_POINTER] * 13)
+            function = builder.inttoptr(place, gemm.as_pointer())
+            builder.call(
+                function,
+                [
+                    b_letter, a_letter, whole(n), whole(m), whole(k), one,
+                    _at(builder, b), whole(b_rows), _at(builder, a), whole(a_rows), zero,
+                    _at(builder, c), whole(n),
+                ],
+            )  # fmt: skip
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 8), emit
 
     @intrinsic
     def call_kernel(

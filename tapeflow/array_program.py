@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import grid
+from tapeflow.array_kernels import array_kernel
 from tapeflow.kernels.compiler import Kernel, addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
 from tapeflow.kernels.host import HostKernel
@@ -74,11 +75,14 @@ class ArrayProgram:
             kernel, record = self._instruction(i, lanes)
             kernels.append(kernel)
             records.append(record)
-        compiled = [k for k in kernels if not isinstance(k, HostKernel)]
+        compiled = [k for k in kernels if not isinstance(k, (HostKernel, int))]
         found = dict(zip(compiled, addresses(compiled), strict=True))
         stream: list[Any] = []
         for kernel, record in zip(kernels, records, strict=True):
-            place = kernel.address if isinstance(kernel, HostKernel) else found[kernel]
+            if isinstance(kernel, HostKernel):
+                place = kernel.address
+            else:
+                place = kernel if isinstance(kernel, int) else found[kernel]
             halves = np.array([place], np.int64).view(np.int32).tolist()
             stream += [3 + len(record), *halves, *record]
         return Code(np.array(stream, np.int32), instructions)
@@ -99,6 +103,12 @@ class ArrayProgram:
         ]
         slot = int(tape.slots[i])
         result = int(self.value_rows[slot] if lanes else self.places[slot])
+        if op.array is not None:
+            found = array_kernel(
+                op.name, parameters, (sizes, size), [result, *places], shared, lanes
+            )
+            if found is not None:
+                return found
         if op.array is not None or op.host:
             host = HostKernel(op, parameters, (sizes, size), shared)
             self.host.append(host)

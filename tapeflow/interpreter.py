@@ -34,7 +34,7 @@ from tapeflow.addresses import call_kernel, load_float, load_int, load_int32, st
 INT = types.int64
 VOID = types.void
 JOB = types.Array(types.int64, 1, "C", readonly=True)
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": False,
@@ -51,9 +51,9 @@ def compiled(*signature: Any) -> Callable[[Any], Any]:
 
     def decorate(function: Any) -> Any:
         try:
-            return njit(*signature, cache=True, **_OPTIONS)(function)
+            return njit(*signature, cache=True, **OPTIONS)(function)
         except RuntimeError:  # no folder for the cache
-            return njit(*signature, **_OPTIONS)(function)
+            return njit(*signature, **OPTIONS)(function)
 
     return decorate
 

@@ -40,6 +40,7 @@ ORDER = [
     "sample",
     "columns",
     "batch",
+    "array_kernels",
     "array_program",
     "array_sample",
     "array_batch",

@@ -52,6 +52,7 @@ class Matmul(ArrayRule):
     def sizes(p: Parameters) -> Sizes:
         require(len(p) == 8, all(n >= 0 for n in p[:4]), all(flag in (0, 1) for flag in p[4:]))
         d = Product(*map(int, p))
+        require(d.batch == 1 or not (d.a_single and d.b_single))
         a = d.m * d.k * (1 if d.a_single else d.batch)
         b = d.k * d.n * (1 if d.b_single else d.batch)
         return (a, b), d.batch * d.m * d.n

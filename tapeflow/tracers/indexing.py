@@ -89,7 +89,7 @@ def _is_basic(key: tuple[Any, ...]) -> bool:
     )
 
 
-def _fitted(value: Any, shape: tuple[int, ...]) -> TracedArray:
+def _fitted(value: Any, shape: tuple[int, ...]) -> Any:
     """A value broadcast to the shape it is assigned to; ValueError with NumPy's message."""
     if value.shape == shape:
         return value

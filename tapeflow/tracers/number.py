@@ -24,7 +24,7 @@ def _infix(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def forward(self: "Tracer", other: Any) -> Any:
         from tapeflow.tracers import instructions
 
-        if isinstance(other, np.ndarray) or getattr(other, "shape", ()):
+        if isinstance(other, np.ndarray) or getattr(other, "shape", None):
             return NotImplemented  # the array then broadcasts
         return instructions.apply(op, (self, other))
 

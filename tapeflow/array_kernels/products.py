@@ -1,0 +1,87 @@
+"""Products of matrices."""
+
+from tapeflow.addresses import call_gemm, load_float, load_int, load_int32, store_float
+from tapeflow.array_kernels.base import clear, kernel, operand_of, result_of
+from tapeflow.interpreter import compiled
+
+
+@kernel
+def matmul_by_blas(values, cotangents, shared, record, lanes):
+    """On one sample. Parameters: those of `arrays.products.Product`, and dgemm's address."""
+    a, b = values + 8 * load_int32(record + 4), values + 8 * load_int32(record + 12)
+    c = values + 8 * load_int32(record)
+    p = record + 20
+    m, k, n = load_int32(p + 4), load_int32(p + 8), load_int32(p + 12)
+    flags = load_int32(p + 16) + 2 * load_int32(p + 20)
+    a_step = 0 if load_int32(p + 24) else 8 * m * k
+    b_step = 0 if load_int32(p + 28) else 8 * k * n
+    for batch in range(load_int32(p)):
+        call_gemm(
+            load_int(p + 32), flags, m, n, k, a + a_step * batch, b + b_step * batch,
+            c + 8 * m * n * batch,
+        )  # fmt: skip
+
+
+@kernel
+def matmul(values, cotangents, shared, record, lanes):
+    """Parameters: those of `arrays.products.Product`. Terms are added in order."""
+    a, a_step, a_lane = operand_of(values, shared, record, 0, lanes)
+    b, b_step, b_lane = operand_of(values, shared, record, 1, lanes)
+    c = result_of(values, record, lanes)
+    p = record + 20
+    m, k, n = load_int32(p + 4), load_int32(p + 8), load_int32(p + 12)
+    a_row, a_column = (1, m) if load_int32(p + 16) else (k, 1)
+    b_row, b_column = (1, k) if load_int32(p + 20) else (n, 1)
+    for batch in range(load_int32(p)):
+        left = a if load_int32(p + 24) else a + a_step * m * k * batch
+        right = b if load_int32(p + 28) else b + b_step * k * n * batch
+        for i in range(m):
+            for j in range(n):
+                target = c + 8 * lanes * ((batch * m + i) * n + j)
+                clear(target, lanes)
+                dot(
+                    target, left + a_step * a_row * i, a_step * a_column, a_lane,
+                    right + b_step * b_column * j, b_step * b_row, b_lane, k, lanes,
+                )  # fmt: skip
+
+
+@compiled()
+def dot(target, a, a_step, a_lane, b, b_step, b_lane, k, lanes):
+    """Add the k products of two lines to the numbers at an address, lane by lane.
+
+    Four products at a time, so that the sums are loaded and stored once for each four.
+    """
+    fours = k // 4 * 4
+    for first in range(0, fours, 4):
+        a0, b0 = a + a_step * first, b + b_step * first
+        a1, b1 = a0 + a_step, b0 + b_step
+        a2, b2 = a1 + a_step, b1 + b_step
+        a3, b3 = a2 + a_step, b2 + b_step
+        if a_lane == 0:
+            x0, x1 = load_float(a0, 0), load_float(a1, 0)
+            x2, x3 = load_float(a2, 0), load_float(a3, 0)
+            for lane in range(0, 8 * lanes, 8):
+                total = load_float(target, lane) + x0 * load_float(b0, lane)
+                total = total + x1 * load_float(b1, lane)
+                total = total + x2 * load_float(b2, lane)
+                store_float(target, lane, total + x3 * load_float(b3, lane))
+        elif b_lane == 0:
+            x0, x1 = load_float(b0, 0), load_float(b1, 0)
+            x2, x3 = load_float(b2, 0), load_float(b3, 0)
+            for lane in range(0, 8 * lanes, 8):
+                total = load_float(target, lane) + x0 * load_float(a0, lane)
+                total = total + x1 * load_float(a1, lane)
+                total = total + x2 * load_float(a2, lane)
+                store_float(target, lane, total + x3 * load_float(a3, lane))
+        else:
+            for lane in range(0, 8 * lanes, 8):
+                total = load_float(target, lane) + load_float(a0, lane) * load_float(b0, lane)
+                total = total + load_float(a1, lane) * load_float(b1, lane)
+                total = total + load_float(a2, lane) * load_float(b2, lane)
+                total = total + load_float(a3, lane) * load_float(b3, lane)
+                store_float(target, lane, total)
+    for last in range(fours, k):
+        a0, b0 = a + a_step * last, b + b_step * last
+        for lane in range(lanes):
+            product = load_float(a0, a_lane * lane) * load_float(b0, b_lane * lane)
+            store_float(target, 8 * lane, load_float(target, 8 * lane) + product)

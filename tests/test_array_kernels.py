@@ -1,0 +1,97 @@
+"""The compiled kernels of whole-array ops against their meaning in NumPy, over shapes and lanes."""
+
+import numpy as np
+import pytest
+
+from tapeflow.array_kernels import array_kernel
+from tapeflow.arrays import RULES
+from tapeflow.arrays.products import Product
+from tapeflow.interpreter import execute
+
+pytestmark = pytest.mark.jit
+
+rng = np.random.default_rng(5)
+
+CASES: list[tuple[str, tuple[int, ...]]] = [
+    ("view", (24, 0, 4, 6, 1, 4)),
+    ("view", (24, 23, 2, 3, -12, -4)),
+    ("view", (24, 3, 5, 4, 0, 1)),
+    ("view", (24, 2, 3, 0, 2, 6, 0, 1)),
+    ("view", (1, 0)),
+    ("view", (24, 1, 2, 1, 3, 2, 12, 5, 4, 1)),
+    ("unview", (24, 0, 4, 6, 1, 4)),
+    ("unview", (24, 1, 3, 4, 2, 2)),
+    ("take", (7, 3, -1, 0, 0, 6)),
+    ("put", (7, 3, -1, 0, 0, 6)),
+    ("concat", (3, 1, 5)),
+    *[
+        ("sum", (o, n, i))
+        for o in (1, 3) for n in (0, 1, 3, 7, 8, 130, 1000) for i in (1, 3, 9, 20)
+    ],
+    *[("amax", (o, n, i)) for o in (1, 3) for n in (1, 5, 30) for i in (1, 9)],
+    ("log_of_sum", (2, 3, 4)),
+    *[
+        ("matmul", Product(batch, 5, 7, 3, ta, tb, sa, sb).parameters)
+        for batch in (1, 3) for ta in (0, 1) for tb in (0, 1) for sa in (0, 1)
+        for sb in (0, 1) if batch == 1 or not (sa and sb)
+    ],
+    ("matmul", Product(2, 20, 10, 30, 1, 0).parameters),
+    ("matmul", Product(1, 20, 10, 30, 0, 1).parameters),
+    ("matmul", Product(1, 20, 10, 30, 1, 1).parameters),
+    ("cholesky", (3, 6)),
+    ("cholesky", (1, 1)),
+    *[
+        ("triangular_solve", (2, 5, k, lower, turned))
+        for k in (1, 3) for lower in (0, 1) for turned in (0, 1)
+    ],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "p"), CASES, ids=str)
+@pytest.mark.parametrize("lanes", [1, 8, 24])
+def test_kernel(name: str, p: tuple[int, ...], lanes: int) -> None:
+    sizes, _ = RULES[name].sizes(p)
+    several = len(sizes) > 1 and lanes > 1 and name != "concat"
+    for shared in [(False,) * len(sizes)] + [(True, False), (False, True)] * several:
+        check(name, p, lanes, shared)
+
+
+def check(name: str, p: tuple[int, ...], lanes: int, shared: tuple[bool, ...]) -> None:
+    sizes, size = RULES[name].sizes(p)
+    operands = [
+        rng.normal(size=(n, 1 if own else lanes)) for n, own in zip(sizes, shared, strict=True)
+    ]
+    if name == "cholesky":
+        batch, n = p
+        a = rng.normal(size=(operands[0].shape[1], batch, n, n))
+        a = a @ a.mT + n * np.eye(n)
+        operands[0] = a.reshape(len(a), -1).T.copy()
+    if name == "triangular_solve":
+        own = operands[0].reshape(p[0], p[1], p[1], -1)
+        own += 3.0 * np.eye(p[1])[None, :, :, None]
+    # Rows of lanes: the result first, then the operands, with room to run over.
+    values = np.full((size + sum(sizes) + 8) * lanes + 8, np.nan)
+    single = np.full(sum(sizes) + 8, np.nan)
+    places, row, at = [0], size, 0
+    for x, own in zip(operands, shared, strict=True):
+        if own:
+            places.append(at)
+            single[at : at + len(x)] = x[:, 0]
+            at += len(x)
+        else:
+            places.append(row)
+            values[row * lanes : (row + len(x)) * lanes] = x.ravel()
+            row += len(x)
+    found = array_kernel(name, p, (sizes, size), places, shared, lanes > 1)
+    assert found is not None
+    address, record = found
+    halves = np.array([address], np.int64).view(np.int32).tolist()
+    stream = np.array([3 + len(record), *halves, *record], np.int32)
+    execute(stream.ctypes.data, 1, values.ctypes.data, 0, single.ctypes.data, lanes)
+    got = values[: size * lanes].reshape(size, lanes)
+    expected = RULES[name].forward(p, *(np.broadcast_to(x, (len(x), lanes)) for x in operands))
+    if name in ("matmul", "cholesky", "triangular_solve"):
+        # Some tens of roundings in another order, of well-conditioned problems.
+        assert np.allclose(got, expected, rtol=2.0**-40, atol=2.0**-44)
+    else:
+        assert np.array_equal(got, expected)

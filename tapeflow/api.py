@@ -206,7 +206,7 @@ class Replay:
             else:
                 self.structure.pack(leaves, workspace.inputs)
             program.run(workspace)
-            flat = workspace.results.copy()
+            flat = workspace.take_results()
         program.free.append(workspace)
         gradient = self.build[0](flat) if self.single else tuple([b(flat) for b in self.build])
         return (self.value(flat), gradient) if self.with_value else gradient

@@ -5,6 +5,8 @@ numbers; the rest lies in rows of lanes. Gradients are values like others here: 
 pullback.
 """
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from tapeflow.array_kernels import array_kernel
 from tapeflow.kernels.compiler import Kernel, addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
 from tapeflow.kernels.host import HostKernel
+from tapeflow.passes import fusion
 from tapeflow.program import Code, Flags
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape
@@ -25,8 +28,8 @@ PAD = 8
 class ArrayProgram:
     """A tape with its kernels, for inputs that differ by lane. lane: one flag an input slot."""
 
-    def __init__(self, tape: Tape, lane: Flags) -> None:
-        self.tape = tape
+    def __init__(self, tape: Tape, lane: Flags, fuse: bool = True) -> None:
+        self.tape, self.fuse = tape, fuse
         self.runs = [tape.runs_of(i) for i in range(len(tape))]
         self.lane = np.zeros(tape.n_slots, np.bool_)
         self.lane[: tape.n_inputs] = lane
@@ -68,24 +71,106 @@ class ArrayProgram:
             end += size if size <= 1 else -(-size // PAD) * PAD
         return places, end + PAD
 
+    @cached_property
+    def unfused(self) -> "ArrayProgram":
+        """The same, with a kernel for each instruction, and every result stored."""
+        lane = self.lane[: self.tape.n_inputs]
+        return ArrayProgram(self.tape, lane, fuse=False) if self.fuse else self
+
     def _code(self, instructions: Ints, lanes: bool) -> Code:
-        kernels: list[Any] = []
-        records: list[list[int]] = []
-        for i in instructions.tolist():
-            kernel, record = self._instruction(i, lanes)
-            kernels.append(kernel)
-            records.append(record)
-        compiled = [k for k in kernels if not isinstance(k, (HostKernel, int))]
+        groups = [[i] for i in instructions.tolist()]
+        if self.fuse:
+            groups = fusion.groups(self.tape, instructions)
+        made = [
+            self._instruction(group[0], lanes) if len(group) == 1 else self._fused(group, lanes)
+            for group in groups
+        ]
+        compiled = [kernel for kernel, _ in made if not isinstance(kernel, (HostKernel, int))]
         found = dict(zip(compiled, addresses(compiled), strict=True))
-        stream: list[Any] = []
-        for kernel, record in zip(kernels, records, strict=True):
+        stream: list[int] = []
+        for kernel, record in made:
             if isinstance(kernel, HostKernel):
                 place = kernel.address
             else:
                 place = kernel if isinstance(kernel, int) else found[kernel]
             halves = np.array([place], np.int64).view(np.int32).tolist()
             stream += [3 + len(record), *halves, *record]
-        return Code(np.array(stream, np.int32), instructions)
+        order = np.array([group[-1] for group in groups], np.int64)
+        return Code(np.array(stream, np.int32), order)
+
+    def _fused(self, group: list[int], lanes: bool) -> tuple[GridKernel, list[int]]:
+        """One kernel for several elementwise instructions; only what others read is stored."""
+        tape = self.tape
+        own = {int(tape.slots[i]): k for k, i in enumerate(group)}
+        lengths = next(
+            (
+                p[: grid.AXES]
+                for p in (tape.parameters_of(i).tolist() for i in group)
+                if not fusion.is_free(p, len(p) // grid.AXES - 1)
+            ),
+            [1, 1, self.runs[group[0]][1]],
+        )
+        inputs: dict[tuple[int, ...], int] = {}
+        read: list[list[tuple[bool, int]]] = []
+        for i in group:
+            p = tape.parameters_of(i).tolist()
+            operands = []
+            for k, slot in enumerate(tape.operands_of(i).tolist()):
+                if slot in own:
+                    operands.append((True, own[slot]))
+                    continue
+                strides = fusion.strides_on(lengths, p, k)
+                operands.append((False, inputs.setdefault((slot, *strides), len(inputs))))
+            read.append(operands)
+        steps = tuple(
+            Step(tape.op(i), tuple(k + len(inputs) * inside for inside, k in operands))
+            for i, operands in zip(group, read, strict=True)
+        )
+        stored = [k for k, i in enumerate(group) if self._read_outside(i, group)]
+        results = [self._result(group[k], lanes) for k in stored]
+        columns = [
+            (self._is_shared(slot, 1, lanes), self._operand(slot, 1, lanes), strides)
+            for slot, *strides in inputs
+        ]
+        return _grid(steps, tuple(stored), lengths, columns, results, lanes)
+
+    def _read_outside(self, i: int, group: list[int]) -> bool:
+        """Whether an instruction's result is read by others than its group, or is a result."""
+        return self.outputs[i] or not self.readers[i].issubset(group)
+
+    @cached_property
+    def readers(self) -> list[set[int]]:
+        """The instructions that read each one's result."""
+        readers: list[set[int]] = [set() for _ in self.runs]
+        first = self.tape.slots[:-1]
+        for i in range(len(self.tape)):
+            for slot in self.tape.operands_of(i).tolist():
+                if slot >= self.tape.slots[0]:
+                    readers[int(np.searchsorted(first, slot, "right")) - 1].add(i)
+        return readers
+
+    @cached_property
+    def outputs(self) -> list[bool]:
+        """Whether a number of each instruction's result is one of the tape's."""
+        flags = np.zeros(self.tape.n_slots + 1, np.int64)
+        flags[self.tape.outputs] = 1
+        counts = np.concatenate([[0], np.cumsum(flags)])
+        flagged: list[bool] = (counts[self.tape.slots[1:]] > counts[self.tape.slots[:-1]]).tolist()
+        return flagged
+
+    def _is_shared(self, slot: int, size: int, lanes: bool) -> bool:
+        return lanes and not (size and bool(self.lane[slot]))
+
+    def _operand(self, slot: int, size: int, lanes: bool) -> int:
+        """Where an operand lies: its row of lanes, or its place among single numbers."""
+        if not size:
+            return 0
+        rows = lanes and bool(self.lane[slot])
+        return int(self.value_rows[slot] if rows else self.places[slot])
+
+    def _result(self, i: int, lanes: bool) -> int:
+        slot = int(self.tape.slots[i])
+        return int(self.value_rows[slot] if lanes else self.places[slot])
 
     def _instruction(self, i: int, lanes: bool) -> tuple[Any, list[int]]:
         """An instruction's kernel and record."""
@@ -93,16 +178,9 @@ class ArrayProgram:
         sizes, size = self.runs[i]
         slots = tape.operands_of(i).tolist()
         parameters = tape.parameters_of(i).tolist()
-        shared = [
-            lanes and not (n and bool(self.lane[slot]))
-            for slot, n in zip(slots, sizes, strict=True)
-        ]
-        places = [
-            0 if not n else int(self.value_rows[slot] if lanes and not own else self.places[slot])
-            for slot, n, own in zip(slots, sizes, shared, strict=True)
-        ]
-        slot = int(tape.slots[i])
-        result = int(self.value_rows[slot] if lanes else self.places[slot])
+        shared = [self._is_shared(slot, n, lanes) for slot, n in zip(slots, sizes, strict=True)]
+        places = [self._operand(slot, n, lanes) for slot, n in zip(slots, sizes, strict=True)]
+        result = self._result(i, lanes)
         if op.array is not None:
             found = array_kernel(
                 op.name, parameters, (sizes, size), [result, *places], shared, lanes
@@ -116,7 +194,10 @@ class ArrayProgram:
         if not parameters:
             mask = sum(own << k for k, own in enumerate(shared))
             return Kernel(op, False, lanes, mask, 0, False), [result, *places]
-        return _grid(op, parameters, shared, places, result, lanes)
+        strides = [parameters[grid.AXES * (1 + k) : grid.AXES * (2 + k)] for k in range(op.arity)]
+        columns = list(zip(shared, places, strides, strict=True))
+        step = Step(op, tuple(range(op.arity)))
+        return _grid((step,), (0,), parameters[: grid.AXES], columns, [result], lanes)
 
     @property
     def has_python_gates(self) -> bool:
@@ -124,22 +205,27 @@ class ArrayProgram:
 
 
 def _grid(
-    op: Any, p: list[int], shared: list[bool], places: list[int], result: int, lanes: bool
+    steps: tuple[Step, ...],
+    stored: tuple[int, ...],
+    lengths: Sequence[int],
+    columns: Sequence[tuple[bool, int, list[int]]],
+    results: Sequence[int],
+    lanes: bool,
 ) -> tuple[GridKernel, list[int]]:
-    """The kernel and record of an elementwise instruction on a grid.
+    """The kernel and record of elementwise instructions on a grid.
 
-    Among single numbers the inner loop is the grid's last axis. In rows of lanes it is the lanes;
-    or both, where every operand has a row for each of the last axis.
+    columns: for each input, whether it is shared, its place, and its strides on the grid. Among
+    single numbers the inner loop is the grid's last axis. In rows of lanes it is the lanes; or
+    both, where every input has a row for each of the last axis.
     """
-    strides = [p[grid.AXES * (1 + k) : grid.AXES * (2 + k)] for k in range(op.arity)]
-    along = [own[-1] == 1 for own in strides]
-    last_too = not lanes or (all(along) and not any(shared))
-    record = [p[0], p[1], 1 if last_too else p[2], p[2] if last_too else 1, result]
-    for place, own in zip(places, strides, strict=True):
-        record += [place, own[0], own[1], 0 if last_too else own[2]]
+    along = [strides[-1] == 1 for _, _, strides in columns]
+    last_too = not lanes or (all(along) and not any(shared for shared, _, _ in columns))
+    n0, n1, n2 = lengths
+    record = [n0, n1, 1 if last_too else n2, n2 if last_too else 1, *results]
+    for _, place, strides in columns:
+        record += [place, strides[0], strides[1], 0 if last_too else strides[2]]
     inner = [
-        (own_shared, full if not lanes else not own_shared)
-        for own_shared, full in zip(shared, along, strict=True)
+        (shared, full if not lanes else not shared)
+        for (shared, _, _), full in zip(columns, along, strict=True)
     ]
-    step = Step(op, tuple(range(op.arity)))
-    return GridKernel((step,), tuple(inner), (0,)), record
+    return GridKernel(steps, tuple(inner), stored), record

@@ -33,11 +33,28 @@ class ArrayWorkspace:
             self.memory_of_values[tape.n_inputs : first] if sample.reverse else np.ones(n_outputs)
         )
         self.seeds[:] = 1.0
-        self.results = np.zeros(n_outputs + (tape.n_inputs if sample.reverse else 0))
-        self.outputs, self.gradients = self.results[:n_outputs], self.results[n_outputs:]
-        self.memory, self.result_memory = self.memory_of_values.data, self.results.data
+        self.n_outputs = n_outputs
+        self.n_results = n_outputs + (tape.n_inputs if sample.reverse else 0)
+        self.results = np.zeros(self.n_results)
+        self.memory = self.memory_of_values.data
         self.values = np.empty(0)
         self.cotangents = np.empty(0)
+
+    @property
+    def outputs(self) -> Floats:
+        return self.results[: self.n_outputs]
+
+    @property
+    def gradients(self) -> Floats:
+        return self.results[self.n_outputs :]
+
+    @property
+    def result_memory(self) -> memoryview:
+        return self.results.data
+
+    def take_results(self) -> Floats:
+        """The results, for the caller to keep."""
+        return self.results
 
 
 class ArraySample:
@@ -73,10 +90,10 @@ class ArraySample:
         address = values.ctypes.data
         execute(code.address, len(code), address, 0, 0, 1)
         raise_pending(address)
-        results = workspace.results
+        # Fresh memory, which the caller keeps: large results are not copied once more.
+        workspace.results = results = np.zeros(workspace.n_results)
         for source, target in self.moves:
-            results[target] = values[source]
-        results += 0.0
+            np.add(values[source], 0.0, out=results[target])
 
     def run_forward(self, workspace: ArrayWorkspace) -> None:
         """From the workspace's inputs to its outputs, keeping every slot's value."""
@@ -99,19 +116,20 @@ class ArraySample:
             workspace = self.new_workspace()
         self.tape.input_structure.pack(leaves, workspace.inputs)
         self.run(workspace)
-        results = workspace.results.copy()
+        results = workspace.take_results()
         self.free.append(workspace)
         return results
 
     def _check(self, values: Floats) -> None:
         """Look for the first NaN: in the tape itself, and then in its pullback."""
         if self.reverse:
-            forward = ArraySample(self.tape, [False], False).program
+            forward = ArraySample(self.tape, [False], False).program.unfused
             own = aligned(forward.n_places)
             own[: self.tape.n_inputs] = values[: self.tape.n_inputs]
             own[self.tape.n_inputs : int(self.tape.slots[0])] = self.tape.constants
             debug.check_arrays(forward, own, "forward")
-        debug.check_arrays(self.program, values, "reverse" if self.reverse else "forward")
+        sweep = "reverse" if self.reverse else "forward"
+        debug.check_arrays(self.program.unfused, values, sweep)
 
 
 def _moves(places: Ints, first: int) -> Moves:

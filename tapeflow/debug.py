@@ -31,6 +31,10 @@ def run_sample(program: Program, workspace: Any, job: Ints) -> None:
 
 def check_shared(program: Program, code: Code, shared: Floats, cotangents: Floats | None) -> None:
     """Run code of a batch's shared part, forward or reverse; FloatingPointError at a NaN."""
+    if code is program.shared_forward:
+        # Instruction by instruction, where the sweeps run several by one kernel.
+        program = program.unfused
+        code = program.shared_forward
     values = shared.reshape(-1, 1)
     rows = values if cotangents is None else cotangents.reshape(-1, 1)
     checker = _Checker(program, values, rows, values, shared=True, first_lane=None)
@@ -48,6 +52,7 @@ def check_block(
     """Sweep one block of a batch, both ways; FloatingPointError at the first NaN."""
     from tapeflow import blocks
 
+    program = program.unfused
     width = int(job[blocks.BATCH_WIDTH])
     first = block * width
     n = min(width, int(job[blocks.BATCH_LANES]) - first)

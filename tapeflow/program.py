@@ -127,6 +127,11 @@ class Program:
         return np.array(addresses(kernels), np.int64)[inverse]
 
     @property
+    def unfused(self) -> "Program":
+        """The same with a kernel for each instruction: as it is."""
+        return self
+
+    @property
     def has_python_gates(self) -> bool:
         return any(gate.python is not None for gate in self.tape.gates)
 

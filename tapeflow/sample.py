@@ -48,6 +48,10 @@ class Workspace:
         self.reverse_job = job.copy()
         self.reverse_job[vm.SAMPLE_N_FORWARD] = 0
 
+    def take_results(self) -> Floats:
+        """The results, for the caller to keep."""
+        return self.results.copy()
+
 
 class SampleProgram:
     """A tape ready for one sample at a time, from any number of threads at once."""
@@ -95,6 +99,6 @@ class SampleProgram:
             workspace = self.new_workspace()
         self.program.tape.input_structure.pack(leaves, workspace.inputs)
         self.run(workspace)
-        results = workspace.results.copy()
+        results = workspace.take_results()
         self.free.append(workspace)
         return results

@@ -134,6 +134,27 @@ def sum_narrow(sums, rows, width, n, stack, group):
         store_float(sums, 8 * column, total)
 
 
+@compiled()
+def larger(a, b):
+    """The larger of two numbers; NaN if one is."""
+    return a if (a >= b) | (a != a) else b
+
+
+@compiled()
+def largest(source, n, group):
+    """The largest of a group of numbers or more, that lie one after the other."""
+    copy_group(group, source)
+    for first in range(0, 8 * n - 8 * GROUP, 8 * GROUP):
+        # The last round goes back, and looks at some numbers twice.
+        at = source + min(first + 8 * GROUP, 8 * (n - GROUP))
+        for k in range(0, 8 * GROUP, 8):
+            store_float(group, k, larger(load_float(group, k), load_float(at, k)))
+    best = load_float(group, 0)
+    for k in range(1, GROUP):
+        best = larger(best, load_float(group, 8 * k))
+    return best
+
+
 @kernel
 def amax(values, cotangents, shared, record, lanes):
     """Parameters: as of `sum`."""
@@ -141,14 +162,18 @@ def amax(values, cotangents, shared, record, lanes):
     target = result_of(values, record, lanes)
     outer, n = load_int32(record + 12), load_int32(record + 16)
     width = load_int32(record + 20) * lanes
+    group = stack_memory()
     for k in range(outer):
         rows, best = source + 8 * width * n * k, target + 8 * width * k
+        if width == 1 and n >= GROUP:
+            store_float(best, 0, largest(rows, n, group))
+            continue
         for j in range(width):
             store_float(best, 8 * j, load_float(rows, 8 * j))
         for row in range(1, n):
             for j in range(width):
-                a, b = load_float(best, 8 * j), load_float(rows, 8 * (width * row + j))
-                store_float(best, 8 * j, a if (a >= b) | (a != a) else b)
+                b = load_float(rows, 8 * (width * row + j))
+                store_float(best, 8 * j, larger(load_float(best, 8 * j), b))
 
 
 @kernel

@@ -23,6 +23,7 @@ from tapeflow.arrays.base import (
     lanes_last,
     require,
 )
+from tapeflow.rules import azmul
 
 
 def _t(x: Value) -> Value:
@@ -34,10 +35,15 @@ def _dims(p: Parameters, n: int) -> tuple[int, ...]:
     return tuple(map(int, p))
 
 
-def _half_lower(x: Value) -> Value:
-    """The lower triangle with half the diagonal."""
+def _lower(x: Value, diagonal: float = 1.0) -> Value:
+    """The lower triangle, with the diagonal scaled."""
     n = x.shape[-1]
-    return np.tril(x) - 0.5 * x * np.eye(n)
+    return azmul(x, np.tril(np.ones((n, n)), -1) + diagonal * np.eye(n))
+
+
+def _upper(x: Value) -> Value:
+    n = x.shape[-1]
+    return azmul(x, np.triu(np.ones((n, n))))
 
 
 def _each(
@@ -49,6 +55,16 @@ def _each(
     except np.linalg.LinAlgError:
         stack = operands[0].shape[:-2]
         return [np.full((*stack, *shape), np.nan) for shape in shapes]
+
+
+def _factor(a: Array) -> Any:
+    # SciPy's LAPACK, whose threads the products of matrices use as well.
+    from scipy.linalg.lapack import dpotrf
+
+    factor, failed = dpotrf(a, lower=1, clean=1)
+    if failed:
+        raise np.linalg.LinAlgError
+    return factor
 
 
 @array_rule
@@ -64,7 +80,7 @@ class Cholesky(ArrayRule):
     def forward(p: Parameters, *operands: Array) -> Array:
         batch, n = _dims(p, 2)
         a = lanes_first(operands[0], (batch, n, n))
-        (factor,) = _each(np.linalg.cholesky, [(n, n)], 0.5 * (a + _t(a)))
+        (factor,) = _each(_factor, [(n, n)], 0.5 * (a + _t(a)))
         return lanes_last(factor)
 
     @staticmethod
@@ -73,7 +89,7 @@ class Cholesky(ArrayRule):
     ) -> Sequence[Value | None]:
         batch, n = _dims(p, 2)
         factor, g = (x.reshape(batch, n, n) for x in (result, flowing))
-        inner = _half_lower(_t(factor) @ np.tril(g))
+        inner = _lower(_t(factor) @ _lower(g), 0.5)
         # L^-T inner L^-1, by two triangular solves.
         own = (batch, n, n, 1, 1)
         left = call("triangular_solve", own, result, inner.reshape(-1)).reshape(batch, n, n)
@@ -112,7 +128,7 @@ class Triangular_Solve(ArrayRule):
         back = call("triangular_solve", (batch, n, k, lower, 1 - turned), operands[0], flowing)
         g, x = back.reshape(batch, n, k), result.reshape(batch, n, k)
         outer = -(x @ _t(g)) if turned else -(g @ _t(x))
-        kept = np.tril(outer) if lower else np.triu(outer)
+        kept = _lower(outer) if lower else _upper(outer)
         return kept.reshape(-1), back
 
 

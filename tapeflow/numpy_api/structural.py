@@ -27,7 +27,7 @@ _MOVED = [
 ]  # fmt: skip
 
 _FILLED = [
-    "tril", "triu", "diag", "diagflat",
+    "diag", "diagflat",
 ]  # fmt: skip
 
 _JOINED = [
@@ -198,6 +198,18 @@ def _like(x: Any, value: Any, shape: Any) -> Any:
     if is_traced(value):
         return lift(value).broadcast_to(own).copy()
     return lift(np.array(np.broadcast_to(np.asarray(value, float), own)))
+
+
+@stands_for("tril")
+def tril(m: Any, k: int = 0) -> Any:
+    n, columns = m.shape[-2:]
+    return np.where(np.tri(n, columns, k, bool), m, 0.0)
+
+
+@stands_for("triu")
+def triu(m: Any, k: int = 0) -> Any:
+    n, columns = m.shape[-2:]
+    return np.where(np.tri(n, columns, k - 1, bool), 0.0, m)
 
 
 @stands_for("pad")

@@ -16,6 +16,8 @@ _INTERNAL = {
     *(os.path.join(_PACKAGE, part) for part in ("mathlib", "arrays", "tracers", "numpy_api", "nn")),
 }
 _NUMPY = os.path.dirname(np.__file__)
+# SciPy's functions in Python call NumPy's; it is next to it, and not imported for this.
+_LIBRARIES = (_NUMPY + os.sep, os.path.join(os.path.dirname(_NUMPY), "scipy") + os.sep)
 
 
 def user_frame() -> Any:
@@ -32,7 +34,7 @@ _internal_files: dict[str, bool] = {}
 def _is_internal(filename: str) -> bool:
     internal = _internal_files.get(filename)
     if internal is None:
-        internal = os.path.dirname(filename) in _INTERNAL or filename.startswith(_NUMPY + os.sep)
+        internal = os.path.dirname(filename) in _INTERNAL or filename.startswith(_LIBRARIES)
         _internal_files[filename] = internal
     return internal
 

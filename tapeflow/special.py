@@ -147,7 +147,7 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -
     a = lift(a)
     if b is not None:
         zero = b == 0.0 if is_traced(b) else np.asarray(b) == 0.0
-        a = lift(np.where(zero, -np.inf, a + np.log(np.where(zero, 1.0, b) + 0.0 * a)))
+        a = lift(np.where(zero, -np.inf, a + np.log(np.where(zero, 1.0, b))))
     return log_of_sum(a, axis, keepdims)
 
 

@@ -31,9 +31,9 @@ REFUSED = {
     "string": (lambda x: np.add(x, "a"), "use a str with a traced value", "real numbers"),
     "times complex": (lambda x: x * 1j, "use a complex with a traced value", "real numbers"),
     "huge": (lambda x: x * 10**400, "use an integer beyond the largest double", "scale it"),
-    "ufunc": (lambda x: np.frexp(x), "record np.frexp", "docs/numpy.md"),
+    "ufunc": (lambda x: np.frexp(x), "record np.frexp", "use np.log2"),
     "out": (lambda x: np.exp(x, out=np.zeros(1)), "into a plain array", "np.zeros_like"),
-    "function": (lambda x: np.unique(x), "record np.unique", "docs/numpy.md"),
+    "function": (lambda x: np.unique(x), "record np.unique", "use np.where"),
     "complex function": (lambda x: np.fft.fft(x), "whose result is complex", "real numbers"),
 }
 

@@ -3,6 +3,7 @@
 from tapeflow.numpy_api import (
     calculus,
     elementwise,
+    hints,
     linalg,
     order,
     products,
@@ -10,4 +11,13 @@ from tapeflow.numpy_api import (
     structural,
 )
 
-__all__ = ["calculus", "elementwise", "linalg", "order", "products", "reductions", "structural"]
+__all__ = [
+    "calculus",
+    "elementwise",
+    "hints",
+    "linalg",
+    "order",
+    "products",
+    "reductions",
+    "structural",
+]

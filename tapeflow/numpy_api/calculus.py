@@ -190,5 +190,8 @@ def _no_complex(name: str) -> Any:
     return record
 
 
-for _name in ("fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2", "fftn", "hfft"):
+for _name in (
+    "fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2", "fftn", "ifftn", "rfftn",
+    "irfftn", "hfft", "ihfft",
+):  # fmt: skip
     stands_for(f"fft.{_name}")(_no_complex(f"fft.{_name}"))

@@ -194,6 +194,26 @@ def linspace(
     return (result, step) if retstep else result
 
 
+@stands_for("logspace")
+def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0) -> Any:
+    return base ** linspace(start, stop, num, endpoint)
+
+
+@stands_for("geomspace")
+def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
+    return np.exp(linspace(np.log(start), np.log(stop), num, endpoint))
+
+
+@stands_for("isposinf")
+def isposinf(x: Any, out: Any = None) -> Any:
+    return _op("equal", x, math.inf)
+
+
+@stands_for("isneginf")
+def isneginf(x: Any, out: Any = None) -> Any:
+    return _op("equal", x, -math.inf)
+
+
 def _add_at(x: Any, index: Any, value: Any = 1.0) -> None:
     """np.add.at: an index that stands twice is added twice."""
     from tapeflow.tracers import array_op, lift

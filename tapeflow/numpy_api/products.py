@@ -18,7 +18,7 @@ def _turned(x: Any) -> bool:
     return bool(not x.contiguous and flipped.contiguous and rows > 1 and columns > 1)
 
 
-@stands_for("matmul")
+@stands_for("matmul", "linalg.matmul")
 def matmul(a: Any, b: Any, out: Any = None) -> Any:
     a, b = lift(a), lift(b)
     if not a.shape or not b.shape:

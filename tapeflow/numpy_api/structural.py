@@ -23,7 +23,7 @@ _VIEWS = [
 ]  # fmt: skip
 
 _MOVED = [
-    "roll", "tile", "repeat", "resize", "delete", "compress", "extract",
+    "roll", "tile", "repeat", "resize", "delete", "compress", "fft.fftshift", "fft.ifftshift",
 ]  # fmt: skip
 
 _FILLED = [

@@ -93,7 +93,8 @@ def function(called: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any
 def unsupported(name: str, instead: str = "") -> TracingError:
     """The error for a function that is not recorded."""
     hint = instead or HINTS.get(name.rsplit(".", 1)[-1]) or "see docs/numpy.md for what is"
-    return TracingError(f"cannot record np.{name} ({user_place()}): {hint}")
+    module = "np" if hasattr(np, name.split(".")[0]) else "scipy.special"
+    return TracingError(f"cannot record {module}.{name.lstrip('_')} ({user_place()}): {hint}")
 
 
 def _is_unset(name: str, value: Any) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tapeflow import debug, settings
 from tapeflow.array_program import ArrayProgram
+from tapeflow.failures import Failures
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import aligned
@@ -67,6 +68,7 @@ class ArraySample:
         leaves = [bool(flags[first:last].any()) for first, last in bounds]
         run = pullback(tape, leaves) if reverse else tape
         self.program = ArrayProgram(run, np.zeros(run.n_inputs, np.bool_))
+        self.failures = Failures(run, self.program.places)
         self.free: list[ArrayWorkspace] = []
         n_outputs = len(tape.outputs)
         self.moves = _moves(self.program.places[run.outputs[:n_outputs]], 0)
@@ -94,6 +96,7 @@ class ArraySample:
         workspace.results = results = np.zeros(workspace.n_results)
         for source, target in self.moves:
             np.add(values[source], 0.0, out=results[target])
+        self.failures.check(values, results)
 
     def run_forward(self, workspace: ArrayWorkspace) -> None:
         """From the workspace's inputs to its outputs, keeping every slot's value."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 import tapeflow as tpf
 from tests.strategies import same_bits
@@ -16,7 +17,30 @@ ROWS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
     "sqrt at 0": (lambda x: np.sqrt(x), (0.0,), INF),
     "sqrt(x**2) at 0": (lambda x: np.sqrt(x**2), (0.0,), 0.0),
     "sqrt(x*x) at 0": (lambda x: np.sqrt(x * x), (0.0,), 0.0),
-    "norm([0,0,0])": (lambda x: np.sqrt(np.sum(x * x)), (np.zeros(3),), np.zeros(3)),
+    "norm([0,0,0])": (lambda x: np.linalg.norm(x), (np.zeros(3),), np.zeros(3)),
+    "sqrt(sum(x*x)) at 0": (lambda x: np.sqrt(np.sum(x * x)), (np.zeros(3),), np.zeros(3)),
+    "max([1,2,2])": (lambda x: np.max(x), (np.array([1.0, 2.0, 2.0]),), [0.0, 0.5, 0.5]),
+    "max([1,nan])": (lambda x: np.max(x), (np.array([1.0, NAN]),), [NAN, NAN]),
+    "clip at a bound": (lambda x: np.clip(x, -1.0, 1.0), (1.0,), 1.0),
+    "xlogy(0,0)": (lambda x, y: special.xlogy(x, y), (0.0, 0.0), (0.0, 0.0)),
+    "sinc at 0": (lambda x: np.sinc(x), (0.0,), 0.0),
+    "logsumexp(-inf,-inf)": (
+        lambda x: tpf.special.logsumexp(x),
+        (np.full(2, -INF),),
+        [NAN, NAN],
+    ),
+    "std([1,1,1]), np.std": (lambda x: np.std(x), (np.ones(3),), np.zeros(3)),
+    "cumprod([0,2,3]), np.cumprod": (
+        lambda x: np.sum(np.cumprod(x)),
+        (np.array([0.0, 2.0, 3.0]),),
+        [9.0, 0.0, 0.0],
+    ),
+    "prod of zero elements": (lambda x: np.prod(x), (np.zeros(0),), np.zeros(0)),
+    "eigenvalues that are equal": (
+        lambda a: np.sum(np.linalg.eigvalsh(a) * np.array([1.0, 1.0])),
+        (2 * np.eye(2),),
+        np.eye(2),
+    ),
     "hypot(0,0)": (lambda x, y: np.hypot(x, y), (0.0, 0.0), (0.0, 0.0)),
     "atan2(0,0)": (lambda y, x: np.arctan2(y, x), (0.0, 0.0), (0.0, 0.0)),
     "x**0.0 at 0": (lambda x: x**0.0, (0.0,), 0.0),
@@ -90,3 +114,29 @@ def test_float32_in_float32_out() -> None:
 def test_an_integer_is_refused_and_told_how(x: Any) -> None:
     with pytest.raises(TypeError, match=r"in an integer \(.*\): pass a real number, as in"):
         tpf.grad(lambda x: np.sum(x * x))(x)
+
+
+def test_the_determinant_of_a_singular_matrix() -> None:
+    a = np.array([[1.0, 2.0], [2.0, 4.0]])
+    # Its adjugate; the singular values are some units in the last place off.
+    assert np.allclose(tpf.grad(np.linalg.det)(a), [[4, -2], [-2, 1]], rtol=0, atol=2.0**-49)
+
+
+def test_a_matrix_that_cannot_be_factorised_is_an_error_on_one_sample() -> None:
+    for f, message in (
+        (np.linalg.cholesky, "not positive definite"),
+        (np.linalg.inv, "Singular matrix"),
+        (lambda a: np.linalg.solve(a, np.ones(2)), "Singular matrix"),
+    ):
+        gradient = tpf.grad(lambda a, f=f: np.sum(f(a)))
+        with pytest.raises(np.linalg.LinAlgError, match=rf"{message}.*\(test_conventions\.py:"):
+            gradient(np.array([[1.0, 1.0], [1.0, 1.0]]) * -1.0)
+        batch = tpf.vmap(gradient)(np.stack([np.eye(2), -np.ones((2, 2)), np.eye(2)]))
+        assert np.isnan(batch[1]).any()
+        assert np.isfinite(batch[[0, 2]]).all()
+
+
+def test_equal_eigenvalues_give_nan_and_a_warning() -> None:
+    vectors = tpf.grad(lambda a: np.sum(np.linalg.eigh(a)[1] * np.array([[1.0, 2.0], [3.0, 5.0]])))
+    with pytest.warns(RuntimeWarning, match="eigenvalues are equal"):
+        assert np.isnan(vectors(np.eye(2))).any()

@@ -42,6 +42,7 @@ ORDER = [
     "batch",
     "array_kernels",
     "array_program",
+    "failures",
     "array_sample",
     "array_batch",
     "table",

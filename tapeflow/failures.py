@@ -1,0 +1,62 @@
+"""Matrices that could not be factorised: what a sweep leaves as NaNs is an error on one sample."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tapeflow.structure import Floats
+from tapeflow.tape import Tape
+
+_MESSAGES = {
+    "cholesky": "Matrix is not positive definite",
+    "solve": "Singular matrix",
+    "inv": "Singular matrix",
+    "eig": "Eigenvalues are complex or did not converge: a tape has real numbers only",
+    "eigh": "Eigenvalues did not converge",
+    "svd": "SVD did not converge",
+}
+
+
+class Failures:
+    """Looks at the factorisations of a tape after it has run on one sample.
+
+    places: where each slot's number is among the values.
+    """
+
+    def __init__(self, tape: Tape, places: Any) -> None:
+        self._tape, self._places = tape, places
+        self._suspects = [
+            i for i in range(len(tape)) if tape.op(i).name in _MESSAGES and tape.runs_of(i)[1]
+        ]
+
+    def check(self, values: Floats, results: Floats) -> None:
+        """Raise LinAlgError, with the line, for the first result that is NaN of what is not.
+
+        Warns where eigenvalues are equal and a gradient is NaN for that.
+        """
+        for i in self._suspects:
+            tape = self._tape
+            name = tape.op(i).name
+            own = values[self._places[tape.slots[i] : tape.slots[i + 1]]]
+            if np.isnan(own).any():
+                sizes, _ = tape.runs_of(i)
+                operands = zip(tape.operands_of(i).tolist(), sizes, strict=True)
+                if all(
+                    np.isfinite(values[self._at(slot) : self._at(slot) + size]).all()
+                    for slot, size in operands
+                ):
+                    raise np.linalg.LinAlgError(f"{_MESSAGES[name]} ({tape.source(i)})")
+            elif name == "eigh" and np.isnan(results).any():
+                batch, n = tape.parameters_of(i).tolist()
+                w = own[: batch * n].reshape(batch, n)
+                if (np.diff(w) == 0.0).any():
+                    warnings.warn(
+                        f"eigenvalues are equal, so their eigenvectors have no derivative "
+                        f"({tape.source(i)})",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+
+    def _at(self, slot: int) -> int:
+        return int(self._places[slot])

@@ -1,5 +1,7 @@
 """The compiled kernels of whole-array ops against their meaning in NumPy, over shapes and lanes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,17 @@ from tapeflow.interpreter import execute
 pytestmark = pytest.mark.jit
 
 rng = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_singular_matrices_are_nan_and_have_no_determinant(lanes: int) -> None:
+    singular = np.repeat(np.array([[1.0], [2.0], [2.0], [4.0]]), lanes, axis=1)
+    assert np.isnan(run("inv", (1, 2), [singular], lanes, (False,))).all()
+    assert (run("det", (1, 2), [singular], lanes, (False,)) == 0.0).all()
+    sign, log = run("slogdet", (1, 2), [singular], lanes, (False,))
+    assert (sign == 0.0).all()
+    assert (log == -np.inf).all()
+
 
 CASES: list[tuple[str, tuple[int, ...]]] = [
     ("view", (24, 0, 4, 6, 1, 4)),
@@ -40,11 +53,18 @@ CASES: list[tuple[str, tuple[int, ...]]] = [
     ("matmul", Product(1, 20, 10, 30, 1, 1).parameters),
     ("cholesky", (3, 6)),
     ("cholesky", (1, 1)),
+    *[("solve", (batch, n, k, turned))
+      for batch in (1, 2) for n in (1, 3, 16) for k in (1, 4) for turned in (0, 1)],
+    *[(name, (batch, n)) for name in ("inv", "det", "slogdet") for batch in (1, 2) for n in (1, 5)],
     *[
         ("triangular_solve", (2, 5, k, lower, turned))
         for k in (1, 3) for lower in (0, 1) for turned in (0, 1)
     ],
 ]  # fmt: skip
+
+
+# LAPACK may take another order.
+BY_LAPACK = {"matmul", "cholesky", "triangular_solve", "solve", "inv", "det", "slogdet"}
 
 
 @pytest.mark.parametrize(("name", "p"), CASES, ids=str)
@@ -57,7 +77,7 @@ def test_kernel(name: str, p: tuple[int, ...], lanes: int) -> None:
 
 
 def check(name: str, p: tuple[int, ...], lanes: int, shared: tuple[bool, ...]) -> None:
-    sizes, size = RULES[name].sizes(p)
+    sizes, _ = RULES[name].sizes(p)
     operands = [
         rng.normal(size=(n, 1 if own else lanes)) for n, own in zip(sizes, shared, strict=True)
     ]
@@ -66,9 +86,24 @@ def check(name: str, p: tuple[int, ...], lanes: int, shared: tuple[bool, ...]) -
         a = rng.normal(size=(operands[0].shape[1], batch, n, n))
         a = a @ a.mT + n * np.eye(n)
         operands[0] = a.reshape(len(a), -1).T.copy()
+    if name in ("solve", "inv"):
+        own = operands[0].reshape(p[0], p[1], p[1], -1)
+        own += 3.0 * np.sqrt(p[1]) * np.eye(p[1])[::-1][None, :, :, None]
     if name == "triangular_solve":
         own = operands[0].reshape(p[0], p[1], p[1], -1)
         own += 3.0 * np.eye(p[1])[None, :, :, None]
+    got = run(name, p, operands, lanes, shared)
+    expected = RULES[name].forward(p, *(np.broadcast_to(x, (len(x), lanes)) for x in operands))
+    if name in BY_LAPACK:
+        # Some tens of roundings in another order, of well-conditioned problems.
+        assert np.allclose(got, expected, rtol=2.0**-40, atol=2.0**-44)
+    else:
+        assert np.array_equal(got, expected)
+
+
+def run(name: str, p: Any, operands: Any, lanes: int, shared: tuple[bool, ...]) -> Any:
+    """The kernel's result, shape (size, lanes), on operands laid out as a sweep has them."""
+    sizes, size = RULES[name].sizes(p)
     # Rows of lanes: the result first, then the operands, with room to run over.
     values = np.full((size + sum(sizes) + 8) * lanes + 8, np.nan)
     single = np.full(sum(sizes) + 8, np.nan)
@@ -88,10 +123,4 @@ def check(name: str, p: tuple[int, ...], lanes: int, shared: tuple[bool, ...]) -
     halves = np.array([address], np.int64).view(np.int32).tolist()
     stream = np.array([3 + len(record), *halves, *record], np.int32)
     execute(stream.ctypes.data, 1, values.ctypes.data, 0, single.ctypes.data, lanes)
-    got = values[: size * lanes].reshape(size, lanes)
-    expected = RULES[name].forward(p, *(np.broadcast_to(x, (len(x), lanes)) for x in operands))
-    if name in ("matmul", "cholesky", "triangular_solve"):
-        # Some tens of roundings in another order, of well-conditioned problems.
-        assert np.allclose(got, expected, rtol=2.0**-40, atol=2.0**-44)
-    else:
-        assert np.array_equal(got, expected)
+    return values[: size * lanes].reshape(size, lanes)

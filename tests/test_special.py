@@ -88,6 +88,19 @@ def test_xlogy_at_zero() -> None:
     assert tpf.grad(special.xlogy, (0, 1))(0.0, 0.0) == (0.0, 0.0)
 
 
+def test_scipys_own_functions_in_python_say_what_to_use() -> None:
+    from scipy import linalg
+
+    x = np.eye(3)
+    for f, instead in (
+        (lambda x: special.logsumexp(x), "tpf.special.logsumexp"),
+        (lambda x: linalg.expm(x), "tpf.linalg.expm"),
+        (lambda x: linalg.solve_triangular(x, x[0]), "tpf.linalg.solve_triangular"),
+    ):
+        with pytest.raises(tpf.TracingError, match=rf"\(test_special\.py:\d+\): use {instead}"):
+            tpf.record(f, x)
+
+
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(
         tpf.TracingError, match=r"cannot record scipy\.special\.zeta \(test_special\.py"

@@ -126,6 +126,17 @@ def _matmul(p: Sequence[int], sizes: Any, lanes: bool) -> Made:
     return products.matmul, p
 
 
+def _by_elimination(name: str) -> Callable[..., Made]:
+    """Of matrices that fit the stack, for one sample and for each lane."""
+
+    def make(p: Sequence[int], sizes: Any, lanes: bool) -> Made:
+        from tapeflow.array_kernels import elimination
+
+        return (getattr(elimination, name), p) if p[1] <= elimination.LARGEST else None
+
+    return make
+
+
 def _small(name: str) -> Callable[..., Made]:
     def make(p: Sequence[int], sizes: Any, lanes: bool) -> Made:
         from tapeflow.array_kernels import small
@@ -147,6 +158,10 @@ _MAKERS: dict[str, Callable[..., Made]] = {
     "amax": _reduction("amax"),
     "log_of_sum": _reduction("log_of_sum"),
     "matmul": _matmul,
+    "solve": _by_elimination("solve"),
+    "inv": _by_elimination("inv"),
+    "det": _by_elimination("det"),
+    "slogdet": _by_elimination("slogdet"),
     "cholesky": _small("cholesky"),
     "triangular_solve": _small("triangular_solve"),
 }

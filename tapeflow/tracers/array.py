@@ -7,7 +7,8 @@ import numpy as np
 
 from tapeflow.ops import BY_NAME
 from tapeflow.recorder import Recorder
-from tapeflow.sources import refuse
+from tapeflow.sources import refuse, user_line
+from tapeflow.tracers import names
 from tapeflow.tracers.buffer import Buffer
 from tapeflow.tracers.number import BACKEND, NUMBERS, Tracer
 
@@ -315,18 +316,15 @@ class TracedArray:
         return protocol.function(function, args, options)
 
     def __getattr__(self, name: str) -> Any:
-        if name in METHODS:
-            method = getattr(np, METHODS[name])
+        if name in names.METHODS:
+            method = getattr(np, names.METHODS[name])
             return lambda *args, **options: method(self, *args, **options)
         raise AttributeError(f"a traced array has no attribute {name!r}")
 
     # What would bake one run's numbers into the tape.
 
     def __array__(self, *args: Any, **options: Any) -> NoReturn:
-        refuse(
-            "turn a traced array into a plain one",
-            "use it as it is: NumPy's functions take it; np.stack joins several",
-        )
+        refuse("turn a traced array into a plain one", names.instead_of_plain(user_line()))
 
     def _number(self) -> Tracer:
         if self.size != 1:
@@ -352,17 +350,6 @@ class TracedArray:
 
     def __repr__(self) -> str:
         return f"<traced array of shape {self.shape}>"
-
-
-METHODS = {
-    name: name
-    for name in (
-        "sum", "mean", "prod", "var", "std", "max", "min", "argmax", "argmin", "argsort",
-        "cumsum", "cumprod", "clip", "round", "swapaxes", "squeeze", "repeat", "take",
-        "diagonal", "trace", "dot", "all", "any", "searchsorted", "choose", "partition", "ptp",
-        "nonzero", "compress",
-    )
-} | {"conj": "conjugate", "conjugate": "conjugate"}  # fmt: skip
 
 
 def lift(value: Any) -> Any:

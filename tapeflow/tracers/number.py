@@ -14,6 +14,7 @@ from tapeflow.errors import TracingError
 from tapeflow.ops import BY_NAME, BY_UFUNC, OPS
 from tapeflow.recorder import Recorder
 from tapeflow.sources import refuse, user_line
+from tapeflow.tracers import names
 
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
 
@@ -142,7 +143,7 @@ class Tracer:
         op = _METHODS.get(name)
         if op is not None:
             return lambda *others: instructions.apply(op, (self, *others))
-        if not name.startswith("_") and (name in array.METHODS or hasattr(array.TracedArray, name)):
+        if not name.startswith("_") and (name in names.METHODS or hasattr(array.TracedArray, name)):
             return getattr(array.lift(self), name)
         raise AttributeError(f"a traced number has no attribute {name!r}")
 

@@ -1,0 +1,62 @@
+"""scipy.linalg's functions on traced matrices, against SciPy and differences."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+import tapeflow as tpf
+from tests.numpy_api.test_numpy_api import difference, directions_of, inner, weighted
+
+rng = np.random.default_rng(9)
+A = rng.normal(size=(4, 4)) + 3 * np.eye(4)
+SPD = A @ A.T
+B, C = rng.normal(size=4), rng.normal(size=(4, 2))
+
+
+def gradient_is_right(f: Any, *args: Any) -> None:
+    loss = weighted(f)
+    every = tuple(range(len(args)))
+    gradient = tpf.grad(loss, every)
+    v, w = directions_of(args, 1), directions_of(args, 2)
+    estimate, bound = difference(loss, args, v)
+    assert abs(inner(gradient(*args), v) - estimate) <= bound
+
+    def slope(*xs: Any) -> Any:
+        return sum(np.sum(g * d) for g, d in zip(gradient(*xs), v, strict=True))
+
+    estimate, bound = difference(slope, args, w)
+    assert abs(inner(tpf.grad(slope, every)(*args), w) - estimate) <= bound + 2.0**-30
+
+
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("trans", [0, 1, "T"])
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("b", [B, C], ids=["vector", "columns"])
+def test_solve_triangular(lower: bool, trans: Any, unit: bool, b: Any) -> None:
+    options = {"lower": lower, "trans": trans, "unit_diagonal": unit}
+
+    def f(a: Any, b: Any) -> Any:
+        return tpf.linalg.solve_triangular(a, b, **options)
+
+    expected = linalg.solve_triangular(A, b, **options)
+    assert np.allclose(tpf.record(f, A, b)(A, b), expected, rtol=1e-12, atol=1e-12)
+    gradient_is_right(f, A, b)
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_cho_solve(lower: bool) -> None:
+    def f(a: Any, b: Any) -> Any:
+        return tpf.linalg.cho_solve(tpf.linalg.cho_factor(a, lower=lower), b)
+
+    assert np.allclose(f(SPD, B), np.linalg.solve(SPD, B), rtol=1e-11)
+    assert np.allclose(tpf.record(f, SPD, B)(SPD, B), np.linalg.solve(SPD, B), rtol=1e-11)
+    gradient_is_right(lambda a, b: f(0.5 * (a + a.T), b), SPD, B)
+
+
+def test_expm() -> None:
+    stack = np.stack([0.3 * A, -0.2 * A.T])
+    f = tpf.record(tpf.linalg.expm, stack)
+    assert np.allclose(f(stack), linalg.expm(stack), rtol=1e-12)
+    gradient_is_right(tpf.linalg.expm, 0.3 * A)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import grid
+from tapeflow import grid, pieces
 from tapeflow.array_kernels import array_kernel
 from tapeflow.kernels.compiler import Kernel, addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
@@ -47,6 +47,9 @@ class ArrayProgram:
         self.cotangent_rows = np.empty(0, np.int64)
         self.shared_reverse = self.lane_reverse = Code(np.empty(0, np.int32), np.empty(0, np.int64))
         self.host: list[HostKernel] = []
+        # Where the pieces of a large instruction begin in the shared code: place in the stream,
+        # instructions before, and how many.
+        self.parallel: list[tuple[int, int, int]] = []
         self.shared_forward = self._code(np.flatnonzero(~owners & filled), False)
         self.lane_forward = self._code(np.flatnonzero(owners), True)
 
@@ -88,15 +91,30 @@ class ArrayProgram:
         compiled = [kernel for kernel, _ in made if not isinstance(kernel, (HostKernel, int))]
         found = dict(zip(compiled, addresses(compiled), strict=True))
         stream: list[int] = []
-        for kernel, record in made:
+        order: list[int] = []
+        for (kernel, record), group in zip(made, groups, strict=True):
             if isinstance(kernel, HostKernel):
                 place = kernel.address
             else:
                 place = kernel if isinstance(kernel, int) else found[kernel]
             halves = np.array([place], np.int64).view(np.int32).tolist()
-            stream += [3 + len(record), *halves, *record]
-        order = np.array([group[-1] for group in groups], np.int64)
-        return Code(np.array(stream, np.int32), order)
+            cut = self.fuse and not lanes
+            records = self._pieces(kernel, record, group) if cut else [record]
+            if len(records) > 1:
+                self.parallel.append((len(stream), len(order), len(records)))
+            for own in records:
+                stream += [3 + len(own), *halves, *own]
+                order.append(group[-1])
+        return Code(np.array(stream, np.int32), np.array(order, np.int64))
+
+    def _pieces(self, kernel: Any, record: list[int], group: list[int]) -> list[list[int]]:
+        """The records of an instruction's pieces, for threads; or its own alone."""
+        if isinstance(kernel, GridKernel):
+            full = [full for _, full in kernel.inputs]
+            return pieces.of_grid(record, len(kernel.outputs), full, len(kernel.steps))
+        if isinstance(kernel, int) and self.tape.op(group[0]).name in ("sum", "amax"):
+            return pieces.of_reduction(record)
+        return [record]
 
     def _fused(self, group: list[int], lanes: bool) -> tuple[GridKernel, list[int]]:
         """One kernel for several elementwise instructions; only what others read is stored."""

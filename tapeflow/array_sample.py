@@ -1,5 +1,6 @@
 """Runs a tape with arrays on one sample: the tape itself, or the pullback that gives gradients."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
+from tapeflow.threads import pool
 from tapeflow.transforms import pullback
 
 Moves = list[tuple[slice, slice]]
@@ -90,13 +92,43 @@ class ArraySample:
         if settings.current().debug_nans:
             self._check(values)
         address = values.ctypes.data
-        execute(code.address, len(code), address, 0, 0, 1)
+        threads = settings.current().threads
+        if self.program.parallel and threads > 1:
+            self._execute(values, threads)
+        else:
+            execute(code.address, len(code), address, 0, 0, 1)
         raise_pending(address)
         # Fresh memory, which the caller keeps: large results are not copied once more.
         workspace.results = results = np.zeros(workspace.n_results)
         for source, target in self.moves:
             np.add(values[source], 0.0, out=results[target])
         self.failures.check(values, results)
+
+    def _execute(self, values: Floats, threads: int) -> None:
+        """Run the code, large instructions by several threads."""
+        code = self.program.shared_forward
+        lengths, done, place = code.stream, 0, 0
+
+        def run(place: int, n: int) -> None:
+            # The task holds the memory, which an interrupted caller may have let go.
+            execute(code.address + 4 * place, n, values.ctypes.data, 0, 0, 1)
+
+        for start, before, count in self.program.parallel:
+            if before > done:
+                run(place, before - done)
+            # The pieces of an instruction are of one length, one after the other.
+            length = int(lengths[start])
+            ends = [count * k // threads for k in range(threads + 1)]
+            shares = [(a, b) for a, b in itertools.pairwise(ends) if b > a]
+            others = [pool(threads).submit(run, start + length * a, b - a) for a, b in shares[1:]]
+            try:
+                run(start + length * shares[0][0], shares[0][1] - shares[0][0])
+            finally:
+                for other in others:
+                    other.result()
+            done, place = before + count, start + length * count
+        if len(code) > done:
+            run(place, len(code) - done)
 
     def run_forward(self, workspace: ArrayWorkspace) -> None:
         """From the workspace's inputs to its outputs, keeping every slot's value."""

@@ -1,9 +1,7 @@
 """Runs a tape on a batch: blocks of lanes, shared by threads, with sums in a fixed tree."""
 
-import os
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import Code, Flags, Program, aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
+from tapeflow.threads import pool
 
 _CACHE = 2 * 1024 * 1024
 """Bytes of rows that a block may fill. Rows are swept in order, so they may outgrow the cache."""
@@ -259,8 +258,7 @@ class _Run:
             run(tasks, size, n_blocks)
             return
         helpers = [
-            _pool(threads).submit(self._run_tasks, tasks, size, n_blocks)
-            for _ in range(threads - 1)
+            pool(threads).submit(self._run_tasks, tasks, size, n_blocks) for _ in range(threads - 1)
         ]
         self._join(helpers, tasks, size, n_blocks)
 
@@ -343,28 +341,3 @@ class _Run:
 
 
 _EMPTY = np.empty((0, 3), np.int64)
-
-
-_lock = threading.Lock()
-_executor: ThreadPoolExecutor | None = None
-_executor_size = 0
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Our own threads, made when first needed and grown when more are asked for."""
-    global _executor, _executor_size
-    with _lock:
-        if _executor is None or _executor_size < threads:
-            _executor = ThreadPoolExecutor(threads, thread_name_prefix="tapeflow")
-            _executor_size = threads
-        return _executor
-
-
-def _forget_pool() -> None:
-    """A forked child has none of its parent's threads, and perhaps its lock."""
-    global _executor, _lock
-    _executor, _lock = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tapeflow"
 ORDER = [
     "errors",
     "settings",
+    "threads",
     "primitives",
     "mathlib",
     "rules",
@@ -41,6 +42,7 @@ ORDER = [
     "columns",
     "batch",
     "array_kernels",
+    "pieces",
     "array_program",
     "failures",
     "array_sample",

@@ -4,13 +4,18 @@ small solves by the hundred thousand; against PyTorch and JAX, in float64 on all
 
 import itertools
 import math
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 import tapeflow as tpf
 from benchmarks.harness import Contender, Missing, measure, report
+from tapeflow.evaluate import sample_program
 
 Arguments = tuple[Any, ...]
 Program = Callable[..., Any]
@@ -226,8 +231,43 @@ def solves() -> None:
     )  # fmt: skip
 
 
+def recording() -> None:
+    """What recording, tapes and gradients cost as arrays grow: one expression of ten operations."""
+
+    def f(x: Any) -> Any:
+        y = np.tanh(x) * x + np.exp(-x * x)
+        return np.sum(np.sqrt(1.0 + y * y) / (1.0 + x[::-1] ** 2))
+
+    table = Table(title="an expression on N elements")
+    for heading in ("N", "instructions", "record (us)", "gradient (us)", "ns an element", "MB"):
+        table.add_column(heading, justify="right")
+    for n in (100, 10_000, 1_000_000, 4_000_000):
+        x = np.random.default_rng(n).normal(size=n)
+        tape = tpf.record(f, x)
+        recorded = _median(lambda x=x: tpf.record(f, x))
+        gradient = tpf.grad(f)
+        expected = (f(x + 1e-4 * np.cos(x)) - f(x - 1e-4 * np.cos(x))) / 2e-4
+        assert math.isclose(np.sum(gradient(x) * np.cos(x)), expected, rel_tol=1e-6)
+        taken = _median(lambda g=gradient, x=x: g(x))
+        program = sample_program(tape, slice(0, n)).program
+        table.add_row(
+            f"{n:,}", str(len(tape)), f"{1e6 * recorded:,.0f}", f"{1e6 * taken:,.0f}",
+            f"{1e9 * taken / n:.2f}", f"{8e-6 * program.n_places:,.1f}",
+        )  # fmt: skip
+    Console(width=110).print(table)
+
+
+def _median(call: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(9):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
 def main() -> None:
-    for run in (network, logsumexp, chain, process, solves):
+    for run in (network, logsumexp, chain, process, solves, recording):
         run()
 
 

@@ -3,7 +3,8 @@
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class PythonGate:
         self.name = name
         self.arity = arity
         self._prototype = prototype
+        self.backward_ops: dict[int, Op] = {}
 
     def forward(self, values: list[float]) -> tuple[Any, float]:
         """A fresh instance and its output; GateError where that is not one number."""
@@ -56,6 +58,45 @@ class PythonGate:
                 pass
         shape = f"an array of shape {np.shape(value)}" if np.ndim(value) else repr(value)
         raise GateError(f"gate {self.name}: {what} {shape}: it must be one number")
+
+
+class PythonBackward(PythonGate):
+    """One gradient of a gate written as a class, as a gate of its operands and what flows back.
+
+    It runs the gate forward again, on an instance of its own.
+    """
+
+    def __init__(self, gate: PythonGate, operand: int) -> None:
+        super().__init__(gate.name, None, gate.arity + 1)
+        self._gate, self._operand = gate, operand
+
+    def forward(self, values: list[float]) -> tuple[Any, float]:
+        *operands, flowing = values
+        if flowing == 0.0:
+            return None, 0.0  # an absolute zero skips the gate
+        instance, _ = self._gate.forward(operands)
+        return None, self._gate.backward(instance, flowing)[self._operand]
+
+    def backward(self, instance: Any, flowing: float) -> list[float]:
+        refuse_second_order(self.name)
+
+
+def refuse_second_order(name: str) -> NoReturn:
+    raise GateError(
+        f"cannot take a second derivative of gate {name}: its backward is Python code; "
+        "write it as a rule function to differentiate it further"
+    )
+
+
+def backward_op(op: Op, operand: int) -> Op:
+    """The op that computes a gate's gradient in an operand; GateError if it is one itself."""
+    if isinstance(op.python, PythonBackward):
+        refuse_second_order(op.name)
+    known: dict[int, Op] = op.python.backward_ops
+    if operand not in known:
+        python = PythonBackward(op.python, operand)
+        known[operand] = replace(op, arity=op.arity + 1, python=python)
+    return known[operand]
 
 
 def gate(target: Any) -> Any:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from tapeflow import grid
-from tapeflow.errors import GateError
+from tapeflow.gates import backward_op
 from tapeflow.ops import BY_NAME, Op
 from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.recorder import Recorder, innermost
 from tapeflow.structure import Leaf, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.trace import inputs_of, output_slots, traced
-from tapeflow.tracers import Tracer, elementwise, lift
+from tapeflow.tracers import Tracer, apply, elementwise, lift
 
 
 def inline(tape: Tape, inputs: Sequence[Any]) -> list[Any]:
@@ -89,7 +89,7 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
 
     wanted: for which leaves of the inputs there is a gradient; all if None. The seeds, one for
     each number of the result, are one more input. The result is a list: the tape's outputs, leaf
-    by leaf, then the gradients. Raises GateError for a gate whose backward is Python code.
+    by leaf, then the gradients. Raises GateError for the gradient of a gate's gradient in Python.
     """
     structure = tape.input_structure
     n_leaves, n_outputs = len(structure.leaves), len(tape.outputs)
@@ -226,12 +226,24 @@ class _Sweep:
                 own = lift(cotangent).reshape(-1)
                 self.flow(slot, n, own[0] if n == 1 else own, 1.0)
 
+    def _python_gate(
+        self, op: Op, slots: Sequence[int], operands: Sequence[Any], flowing: Any
+    ) -> None:
+        for k, slot in enumerate(slots):
+            owner = self.owner(slot)
+            if owner is not None and self.active[owner]:
+                gradient = apply(backward_op(op, k), [*operands, flowing])
+                self.flow(slot, 1, gradient, 1.0)
+
     def _elementwise(
         self, op: Op, parameters: Sequence[int], slots: Sequence[int], flowing: Any
     ) -> None:
         if not parameters:
             operands = [self.replay.value(slot, None) for slot in slots]
-            _, partials = partials_of(op, operands)
+            if op.python is not None:
+                self._python_gate(op, slots, operands, flowing)
+                return
+            partials = partials_of(op, operands)
             for slot, partial in zip(slots, partials, strict=True):
                 if not is_zero(partial):
                     self.flow(slot, 1, flowing, partial)
@@ -242,7 +254,7 @@ class _Sweep:
             self.replay.value(slot, None if own == (1,) * grid.AXES else own)
             for slot, own in zip(slots, shapes, strict=True)
         ]
-        _, partials = partials_of(op, operands)
+        partials = partials_of(op, operands)
         flowing = lift(flowing).reshape(shape)
         for slot, own, partial in zip(slots, shapes, partials, strict=True):
             owner = self.owner(slot)
@@ -288,15 +300,11 @@ def _joined(layer: Sequence[tuple[int, int, Any]], size: int) -> Any:
     return np.concatenate(pieces)
 
 
-def partials_of(op: Op, operands: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
-    """A rule's value and partials; GateError where they are not one a number of operands."""
-    if op.python is not None:
-        raise GateError(
-            f"cannot record the gradient of gate {op.name}: its backward is Python code; "
-            "write it as a rule function to differentiate it further"
-        )
+def partials_of(op: Op, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """A rule's partials."""
     with np.errstate(all="ignore"):
-        return op.rule(*operands)
+        _, partials = op.rule(*operands)
+    return partials
 
 
 def is_zero(partial: Any) -> bool:

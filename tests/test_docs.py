@@ -60,3 +60,10 @@ def test_the_ci_runs_the_readmes_commands() -> None:
     assert len(commands) == 2
     for command in commands:
         assert command in script.splitlines()
+
+
+def test_the_readme_has_the_table_of_likelihoods() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for row in tpf.nn.LIKELIHOODS.values():
+        loss = f"{row.loss_name}, `nn.{row.loss.__name__}`"
+        assert f"| {row.target} | {row.layer_name} | {loss} |" in readme

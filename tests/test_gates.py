@@ -168,3 +168,30 @@ def test_wrong_definitions() -> None:
         tpf.grad(tpf.gate(lambda x: (x, (1.0 if x > 0 else 0.0,))))(1.0)
     with pytest.raises(TypeError, match="takes 1 inputs, not 2"):
         tpf.grad(lambda x: softsign(x, x))(1.0)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_python_gate_among_arrays(batch: bool) -> None:
+    """Such a tape is differentiated by its pullback, which runs the gate's backward too."""
+
+    @tpf.gate
+    class Product:
+        def forward(self, x: float, y: float) -> float:
+            self.x, self.y = x, y
+            return x * y
+
+        def backward(self, dz: float) -> list[float]:
+            return [self.y * dz, self.x * dz]
+
+    def f(w: Any, x: Any) -> Any:
+        return Product()(np.sum(w * x), w[0]) + np.sum(Product()(w, x))
+
+    w, x = np.array([1.0, -2.0, 3.0]), np.array([0.5, 1.5, 2.5])
+    expected = x * w[0] + np.array([w @ x, 0.0, 0.0]) + x
+    if batch:
+        got = tpf.vmap(tpf.grad(f), in_axes=(None, 0))(w, np.stack([x, x]))[1]
+    else:
+        got = tpf.grad(f)(w, x)
+    assert np.allclose(got, expected, rtol=1e-15)
+    with pytest.raises(tpf.GateError, match="second derivative of gate Product"):
+        tpf.grad(lambda w: np.sum(tpf.grad(f)(w, x)))(w)

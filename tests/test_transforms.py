@@ -107,5 +107,7 @@ def test_a_python_gate_has_no_second_derivative() -> None:
             return [2.0 * dz]
 
     assert tpf.grad(lambda x: Twice()(x))(1.0) == 2.0
-    with pytest.raises(tpf.GateError, match="gate Twice: its backward is Python code"):
+    with pytest.raises(
+        tpf.GateError, match="second derivative of gate Twice: its backward is Python code"
+    ):
         tpf.grad(tpf.grad(lambda x: Twice()(x)))(1.0)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tapeflow import blocks, settings
 from tapeflow.array_program import ArrayProgram
 from tapeflow.batch import BatchProgram, _Run
 from tapeflow.columns import table_of
@@ -14,6 +15,33 @@ from tapeflow.transforms import pullback
 
 _NARROWEST = 8
 """Lanes of a block: an instruction on an array has work for each dispatch with few of them."""
+
+
+_FEWEST = 32
+"""Lanes of a block below which it is not made narrower for another thread."""
+
+_WHOLE = 1 << 62
+"""Added to the key of a row that is summed as it is."""
+
+
+def _outer_products(program: ArrayProgram, n_outputs: int) -> list[int]:
+    """Instructions that multiply a column by a row in each lane, for gradients that are summed.
+
+    Such is the gradient of a layer's weights: as large as they are in every lane, but its sum over
+    the lanes takes only the column and the row.
+    """
+    tape = program.tape
+    values = set(tape.outputs[:n_outputs].tolist())
+    found = []
+    for i in range(len(tape)):
+        if tape.op(i).name != "matmul" or program.readers[i] or not program.outputs[i]:
+            continue
+        if not values.isdisjoint(range(*tape.slots[i : i + 2].tolist())):
+            continue
+        batch, _, k, *_ = tape.parameters_of(i).tolist()
+        if batch == 1 and k == 1 and program.lane[tape.operands_of(i)].all():
+            found.append(i)
+    return found
 
 
 class ArrayBatch(BatchProgram):
@@ -32,6 +60,9 @@ class ArrayBatch(BatchProgram):
         # The seeds are shared, and one each.
         lanes = np.concatenate([lane, np.zeros(run.n_inputs - tape.n_inputs, np.bool_)])
         self.arrays = ArrayProgram(run, lanes)
+        outer = _outer_products(self.arrays, len(tape.outputs)) if reduced else []
+        if outer:
+            self.arrays = ArrayProgram(run, lanes, left_out=outer)
         self.program = self.arrays  # type: ignore[assignment]
         self.lane_inputs = np.flatnonzero(lane)
         n_outputs = len(tape.outputs)
@@ -44,11 +75,38 @@ class ArrayBatch(BatchProgram):
         self.output_rows = self.arrays.value_rows[self.output_slots[self.lane_outputs]]
         self.gradient_rows = self.arrays.value_rows[self.gradient_slots[self.lane_wanted]]
         self.seeds = table_of(np.empty(0, np.int64), 0, 0)
-        keys = [self.output_rows, self.gradient_rows] if reduced else [self.output_rows[:0]] * 2
-        rows, place = np.unique(np.concatenate(keys), return_inverse=True)
-        self.sums = table_of(rows, 0, 0)
+        outputs, gradients = self.output_rows, self._gradient_keys(outer)
+        keys = [_WHOLE + (outputs << 31), gradients] if reduced else [outputs[:0]] * 2
+        found, place = np.unique(np.concatenate(keys), return_inverse=True)
+        kinds = np.where(found < _WHOLE, blocks.PRODUCT + self.arrays.n_value_rows - 1, 0)
+        self.sums = table_of((found % _WHOLE) >> 31, kinds, found & (1 << 31) - 1)
         self.output_sums, self.gradient_sums = np.split(place, [len(keys[0])])
         self._free = {}
+
+    def _gradient_keys(self, outer: Sequence[int]) -> Ints:
+        """What is summed for each number of the gradients: a row, or a product of two.
+
+        Products come first, as summing a row takes it apart.
+        """
+        keys = _WHOLE + (self.gradient_rows << 31)
+        slots = self.gradient_slots[self.lane_wanted]
+        tape, rows = self.arrays.tape, self.arrays.value_rows
+        for i in outer:
+            own = np.flatnonzero((slots >= tape.slots[i]) & (slots < tape.slots[i + 1]))
+            a, b = tape.operands_of(i).tolist()
+            m, n = tape.parameters_of(i)[[1, 3]]
+            left, right = np.divmod(slots[own] - tape.slots[i], n)
+            assert left.max() < m
+            keys[own] = (rows[a + left] << 31) + rows[b + right]
+        return keys
+
+    def width(self, n_lanes: int) -> int:
+        """As for numbers, but no wider than gives each thread a block: lanes have much to do."""
+        widest = super().width(n_lanes)
+        if settings.current().block is not None:
+            return widest
+        share = max(n_lanes // settings.current().threads, _FEWEST)
+        return min(widest, 1 << share.bit_length() - 1)
 
     def _new_run(self, *args: object) -> "_Run":
         return _ArrayRun(self, *args)  # type: ignore[arg-type]

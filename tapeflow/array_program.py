@@ -26,22 +26,33 @@ PAD = 8
 
 
 class ArrayProgram:
-    """A tape with its kernels, for inputs that differ by lane. lane: one flag an input slot."""
+    """A tape with its kernels, for inputs that differ by lane.
 
-    def __init__(self, tape: Tape, lane: Flags, fuse: bool = True) -> None:
-        self.tape, self.fuse = tape, fuse
+    lane: one flag an input slot. left_out: instructions whose results the batch sums as products
+    of their operands, and which have neither rows nor code.
+    """
+
+    def __init__(
+        self, tape: Tape, lane: Flags, fuse: bool = True, left_out: Sequence[int] = ()
+    ) -> None:
+        self.tape, self.fuse, self.left_out = tape, fuse, left_out
         self.runs = [tape.runs_of(i) for i in range(len(tape))]
         self.lane = np.zeros(tape.n_slots, np.bool_)
         self.lane[: tape.n_inputs] = lane
         self._propagate()
         self.places, self.n_places = self._place()
-        ranks = np.cumsum(self.lane) - 1
-        self.value_rows = np.where(self.lane, ranks, -1)
-        self.n_value_rows = int(self.lane.sum())
+        rows = self.lane.copy()
+        for i in left_out:
+            rows[tape.slots[i] : tape.slots[i + 1]] = False
+        self.value_rows = np.where(rows, np.cumsum(rows) - 1, -1)
+        # One more to put products in, where there are some.
+        self.n_value_rows = int(rows.sum()) + bool(left_out)
         owners = np.array(
             [size > 0 and self.lane[tape.slots[i]] for i, (_, size) in enumerate(self.runs)], bool
         )
+        owners[list(left_out)] = False
         filled = np.array([size > 0 for _, size in self.runs], bool)
+        filled[list(left_out)] = False
         # There is no reverse sweep: what a `Program` has for one is empty.
         self.n_cotangent_rows = 0
         self.cotangent_rows = np.empty(0, np.int64)
@@ -78,7 +89,7 @@ class ArrayProgram:
     def unfused(self) -> "ArrayProgram":
         """The same, with a kernel for each instruction, and every result stored."""
         lane = self.lane[: self.tape.n_inputs]
-        return ArrayProgram(self.tape, lane, fuse=False) if self.fuse else self
+        return ArrayProgram(self.tape, lane, False, self.left_out) if self.fuse else self
 
     def _code(self, instructions: Ints, lanes: bool) -> Code:
         groups = [[i] for i in instructions.tolist()]

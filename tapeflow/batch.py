@@ -119,7 +119,7 @@ class BatchProgram:
     def release(self, width: int, workspace: Workspace) -> None:
         self._free[width].append(workspace)
 
-    def width(self) -> int:
+    def width(self, n_lanes: int) -> int:
         """The block width in force: the configured one, or one that keeps a block in cache."""
         configured = settings.current().block
         if configured is not None:
@@ -157,7 +157,7 @@ class _Run:
         self.batch, self.source, self.n_lanes, self.reduce = batch, source, n_lanes, reduce
         self.program = batch.program
         tape = batch.tape
-        self.width = batch.width()
+        self.width = batch.width(n_lanes)
         rows = 1 if reduce else n_lanes
         self.values = Columns(rows, [leaf.size for leaf in tape.output_structure.leaves])
         self.gradients = Columns(rows, batch.leaves)

@@ -18,7 +18,8 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
 # lane 0 and the stride from lane to lane in bytes; a reduced row has its place and 1 for a
-# cotangent or 0 for a value, and a seed its place alone.
+# cotangent or 0 for a value, and a seed its place alone. A product of two rows of values that is
+# reduced has the place of one, PRODUCT and the place to put the product in, and that of the other.
 (
     BATCH_LANES,
     BATCH_WIDTH,
@@ -41,6 +42,8 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
     BATCH_N_REDUCED,
     BATCH_SIZE,
 ) = range(20)
+
+PRODUCT = 2
 
 LEVELS = 48
 """Depth of the tree of partial sums: enough for 2**48 blocks."""
@@ -134,8 +137,14 @@ def collect_block(job, values, cotangents, n, lanes, sums):
     """Sum the job's reduced rows over a block: one group of lanes for each, end to end."""
     table = job[BATCH_REDUCED]
     for k in range(job[BATCH_N_REDUCED]):
-        rows = cotangents if load_int(table + 24 * k + 8) else values
+        kind = load_int(table + 24 * k + 8)
+        rows = cotangents if kind == 1 else values
         row = rows + 8 * lanes * load_int(table + 24 * k)
+        if kind >= PRODUCT:
+            other = values + 8 * lanes * load_int(table + 24 * k + 16)
+            left, row = row, values + 8 * lanes * (kind - PRODUCT)
+            for place in range(0, 8 * lanes, 8):
+                store_float(row, place, load_float(left, place) * load_float(other, place))
         reduce_row(row, n, lanes)
         copy_group(sums + 8 * GROUP * k, row)
 

@@ -98,3 +98,27 @@ def test_a_matrix_that_is_not_positive_definite_is_nan_in_its_lane_alone() -> No
     a = np.stack([np.eye(2), -np.eye(2), 4 * np.eye(2)])
     values = tpf.vmap(f)(a)
     assert identical(values, [2.0, np.nan, 4.0])
+
+
+def test_sums_of_outer_products() -> None:
+    """The gradient of a layer's weights is summed without being made in every lane."""
+
+    def layer(w: Any, b: Any, x: Any) -> Any:
+        return np.sum(np.tanh(w @ x + b))
+
+    x = rng.normal(size=(N, 4))
+    w, b = ARGS[0], ARGS[1]
+    dw, db = tpf.vmap(tpf.grad(layer, (0, 1)), (None, None, 0), "sum")(w, b, x)
+    slopes = 1.0 - np.tanh(x @ w.T + b) ** 2
+    # Sums of 203 numbers below four.
+    assert np.allclose(dw, slopes.T @ x, rtol=0, atol=N * 4 * 2.0**-50)
+    assert np.allclose(db, slopes.sum(0), rtol=0, atol=N * 4 * 2.0**-50)
+    from tapeflow.array_batch import ArrayBatch
+
+    lane = np.array([False] * (w.size + b.size) + [True] * 4)
+    batch = ArrayBatch(tpf.record(layer, w, b, x[0]), lane, [True, True, False], True)
+    assert [batch.arrays.tape.op(i).name for i in batch.arrays.left_out] == ["matmul"]
+    assert batch.arrays.n_value_rows < w.size + 40
+    # A product that is a result itself is one still.
+    both = tpf.vmap(lambda a, b: a[:, None] @ b[None, :], reduce="sum")(x, x)
+    assert np.allclose(both, x.T @ x, rtol=0, atol=N * 16 * 2.0**-50)

@@ -40,7 +40,6 @@ class ArrayProgram:
         self.lane = np.zeros(tape.n_slots, np.bool_)
         self.lane[: tape.n_inputs] = lane
         self._propagate()
-        self.places, self.n_places = self._place()
         rows = self.lane.copy()
         for i in left_out:
             rows[tape.slots[i] : tape.slots[i + 1]] = False
@@ -53,6 +52,9 @@ class ArrayProgram:
         owners[list(left_out)] = False
         filled = np.array([size > 0 for _, size in self.runs], bool)
         filled[list(left_out)] = False
+        shared = np.flatnonzero(~owners & filled)
+        groups = self._groups(shared)
+        self.places, self.n_places = self._place(groups)
         # There is no reverse sweep: what a `Program` has for one is empty.
         self.n_cotangent_rows = 0
         self.cotangent_rows = np.empty(0, np.int64)
@@ -61,8 +63,8 @@ class ArrayProgram:
         # Where the pieces of a large instruction begin in the shared code: place in the stream,
         # instructions before, and how many.
         self.parallel: list[tuple[int, int, int]] = []
-        self.shared_forward = self._code(np.flatnonzero(~owners & filled), False)
-        self.lane_forward = self._code(np.flatnonzero(owners), True)
+        self.shared_forward = self._code(groups, False)
+        self.lane_forward = self._code(self._groups(np.flatnonzero(owners)), True)
 
     def _propagate(self) -> None:
         """Mark the results that differ by lane."""
@@ -72,13 +74,30 @@ class ArrayProgram:
             runs = zip(tape.operands_of(i).tolist(), sizes, strict=True)
             lane[own] = any(size and lane[slot] for slot, size in runs)
 
-    def _place(self) -> tuple[Ints, int]:
-        """Where each slot's single number is, and how many there is room for."""
+    def _groups(self, instructions: Ints) -> list[list[int]]:
+        """Instructions in the order they run, those that one kernel computes together."""
+        if self.fuse:
+            return fusion.groups(self.tape, instructions)
+        return [[i] for i in instructions.tolist()]
+
+    def _place(self, groups: Sequence[Sequence[int]]) -> tuple[Ints, int]:
+        """Where each slot's single number is, and how many there is room for.
+
+        On one sample, what a kernel keeps to itself has no place.
+        """
         tape = self.tape
+        hidden = set()
+        if not self.lane.any():
+            hidden = {
+                i for group in groups if len(group) > 1 for i in group
+                if not self._read_outside(i, group)
+            }  # fmt: skip
         places = np.arange(tape.n_slots)
         end = int(tape.slots[0])
         for i, (_, size) in enumerate(self.runs):
             slot = int(tape.slots[i])
+            if i in hidden:
+                continue
             if size > 1:
                 end = -(-end // PAD) * PAD
             places[slot : slot + size] = end + np.arange(size)
@@ -91,10 +110,7 @@ class ArrayProgram:
         lane = self.lane[: self.tape.n_inputs]
         return ArrayProgram(self.tape, lane, False, self.left_out) if self.fuse else self
 
-    def _code(self, instructions: Ints, lanes: bool) -> Code:
-        groups = [[i] for i in instructions.tolist()]
-        if self.fuse:
-            groups = fusion.groups(self.tape, instructions)
+    def _code(self, groups: list[list[int]], lanes: bool) -> Code:
         made = [
             self._instruction(group[0], lanes) if len(group) == 1 else self._fused(group, lanes)
             for group in groups
@@ -163,7 +179,7 @@ class ArrayProgram:
         ]
         return _grid(steps, tuple(stored), lengths, columns, results, lanes)
 
-    def _read_outside(self, i: int, group: list[int]) -> bool:
+    def _read_outside(self, i: int, group: Sequence[int]) -> bool:
         """Whether an instruction's result is read by others than its group, or is a result."""
         return self.outputs[i] or not self.readers[i].issubset(group)
 

@@ -63,13 +63,13 @@ class ArrayWorkspace:
 class ArraySample:
     """A tape with arrays, ready for one sample at a time, from any number of threads at once."""
 
-    def __init__(self, tape: Tape, wanted: Any, reverse: bool) -> None:
+    def __init__(self, tape: Tape, wanted: Any, reverse: bool, fuse: bool = True) -> None:
         self.tape, self.reverse = tape, reverse
         flags = np.asarray(wanted, bool)
         bounds = tape.input_structure.bounds
         leaves = [bool(flags[first:last].any()) for first, last in bounds]
         run = pullback(tape, leaves) if reverse else tape
-        self.program = ArrayProgram(run, np.zeros(run.n_inputs, np.bool_))
+        self.program = ArrayProgram(run, np.zeros(run.n_inputs, np.bool_), fuse)
         self.failures = Failures(run, self.program.places)
         self.free: list[ArrayWorkspace] = []
         n_outputs = len(tape.outputs)
@@ -132,7 +132,7 @@ class ArraySample:
 
     def run_forward(self, workspace: ArrayWorkspace) -> None:
         """From the workspace's inputs to its outputs, keeping every slot's value."""
-        sample = self if not self.reverse else ArraySample(self.tape, [False], False)
+        sample = ArraySample(self.tape, np.zeros(self.tape.n_inputs), False, fuse=False)
         own = sample.new_workspace()
         own.inputs[:] = workspace.inputs
         sample.run(own)
@@ -156,15 +156,17 @@ class ArraySample:
         return results
 
     def _check(self, values: Floats) -> None:
-        """Look for the first NaN: in the tape itself, and then in its pullback."""
+        """Look for the first NaN, an instruction at a time: in the tape, then in its pullback."""
+        programs = [(self.program.unfused, "forward")]
         if self.reverse:
-            forward = ArraySample(self.tape, [False], False).program.unfused
-            own = aligned(forward.n_places)
-            own[: self.tape.n_inputs] = values[: self.tape.n_inputs]
-            own[self.tape.n_inputs : int(self.tape.slots[0])] = self.tape.constants
-            debug.check_arrays(forward, own, "forward")
-        sweep = "reverse" if self.reverse else "forward"
-        debug.check_arrays(self.program.unfused, values, sweep)
+            forward = ArraySample(self.tape, np.zeros(self.tape.n_inputs), False, fuse=False)
+            programs = [(forward.program, "forward"), (self.program.unfused, "reverse")]
+        for program, sweep in programs:
+            own = aligned(program.n_places)
+            tape = program.tape
+            own[: tape.n_inputs] = values[: tape.n_inputs]
+            own[tape.n_inputs : int(tape.slots[0])] = tape.constants
+            debug.check_arrays(program, own, sweep)
 
 
 def _moves(places: Ints, first: int) -> Moves:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import grid, pieces
+from tapeflow import failures, grid, pieces
 from tapeflow.array_kernels import array_kernel
 from tapeflow.kernels.compiler import Kernel, addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
@@ -83,26 +83,50 @@ class ArrayProgram:
     def _place(self, groups: Sequence[Sequence[int]]) -> tuple[Ints, int]:
         """Where each slot's single number is, and how many there is room for.
 
-        On one sample, what a kernel keeps to itself has no place.
+        On one sample, what a kernel keeps to itself has no place, and a run that no instruction
+        will read again gives its place to another of its length.
         """
         tape = self.tape
-        hidden = set()
-        if not self.lane.any():
-            hidden = {
-                i for group in groups if len(group) > 1 for i in group
-                if not self._read_outside(i, group)
-            }  # fmt: skip
         places = np.arange(tape.n_slots)
         end = int(tape.slots[0])
-        for i, (_, size) in enumerate(self.runs):
-            slot = int(tape.slots[i])
-            if i in hidden:
-                continue
-            if size > 1:
-                end = -(-end // PAD) * PAD
-            places[slot : slot + size] = end + np.arange(size)
-            end += size if size <= 1 else -(-size // PAD) * PAD
+        reuse = self.fuse and not self.lane.any()
+        if not reuse:
+            # In the tape's order, as in the program with a kernel for each instruction.
+            groups = [[i] for i in sorted(i for group in groups for i in group)]
+        free: dict[int, list[int]] = {}
+        ends = self._ends(groups) if reuse else [[]] * len(groups)
+        for group, dead in zip(groups, ends, strict=True):
+            for i in group:
+                slot, size = int(tape.slots[i]), self.runs[i][1]
+                if len(group) > 1 and not self._read_outside(i, group):
+                    continue  # its kernel does not store it
+                room = size if size <= 1 else -(-size // PAD) * PAD
+                if size > 1 and free.get(room):
+                    first = free[room].pop()
+                else:
+                    first = end if size <= 1 else -(-end // PAD) * PAD
+                    end = first + room
+                places[slot : slot + size] = first + np.arange(size)
+            for i in dead:
+                room = -(-self.runs[i][1] // PAD) * PAD
+                free.setdefault(room, []).append(int(places[tape.slots[i]]))
         return places, end + PAD
+
+    def _ends(self, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The results, of more than one number, that are not read again after each group."""
+        steps = {i: step for step, group in enumerate(groups) for i in group}
+        looked_at = [i for i in steps if self.tape.op(i).name in failures.LOOKED_AT]
+        kept = {i for i in steps if self.outputs[i]}.union(looked_at)
+        kept |= {i for i in steps if not self.readers[i].isdisjoint(looked_at)}
+        ends: list[list[int]] = [[] for _ in groups]
+        for i, step in steps.items():
+            stored = len(groups[step]) == 1 or self._read_outside(i, groups[step])
+            if i not in kept and stored and self.runs[i][1] > 1:
+                last = max(
+                    (steps[reader] for reader in self.readers[i] & steps.keys()), default=step
+                )
+                ends[last].append(i)
+        return ends
 
     @cached_property
     def unfused(self) -> "ArrayProgram":

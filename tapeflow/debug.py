@@ -10,6 +10,7 @@ from tapeflow import interpreter as vm
 from tapeflow.addresses import GROUP
 from tapeflow.program import Code, Program
 from tapeflow.structure import Floats, Ints
+from tapeflow.transforms import PULLBACK
 
 
 def run_sample(program: Program, workspace: Any, job: Ints) -> None:
@@ -141,8 +142,11 @@ class _Checker:
             f"{tape.slot_name(slot, size)} = {self._shown(slot, size, lane)}"
             for slot, size in zip(tape.operands_of(instruction).tolist(), sizes, strict=True)
         ]
+        name = tape.name.removeprefix(PULLBACK)
+        if name != tape.name and sweep == "forward" and _follows_the_seed(tape, instruction):
+            sweep = "reverse"
         raise FloatingPointError(
-            f"NaN in the {sweep} sweep of {tape.name} at gate {tape.op(instruction).name} "
+            f"NaN in the {sweep} sweep of {name} at gate {tape.op(instruction).name} "
             f"({tape.source(instruction)}){_sample(self.first_lane, lane)}: "
             f"{', '.join(operands)}"
         )
@@ -157,6 +161,18 @@ class _Checker:
         if self.shared or not self.program.lane[slot]:
             return float(self.shared_values[self.program.places[slot], 0])
         return float(self.values[self.program.value_rows[slot], lane])
+
+
+def _follows_the_seed(tape: Any, instruction: int) -> bool:
+    """Whether an instruction of a pullback's tape depends on the seed, its last input."""
+    flows = np.zeros(tape.n_slots, np.bool_)
+    flows[tape.input_structure.bounds[-1][0] : tape.n_inputs] = True
+    for i in range(instruction + 1):
+        sizes, _ = tape.runs_of(i)
+        runs = zip(tape.operands_of(i).tolist(), sizes, strict=True)
+        reached = any(flows[slot : slot + size].any() for slot, size in runs)
+        flows[tape.slots[i] : tape.slots[i + 1]] = reached
+    return bool(flows[tape.slots[instruction]])
 
 
 def _check_inputs(

@@ -17,6 +17,9 @@ _MESSAGES = {
     "svd": "SVD did not converge",
 }
 
+LOOKED_AT = frozenset(_MESSAGES)
+"""Ops whose operands and results must still be there when a sweep has ended."""
+
 
 class Failures:
     """Looks at the factorisations of a tape after it has run on one sample.

@@ -84,6 +84,10 @@ class _Replay:
         return results
 
 
+PULLBACK = "pullback of "
+"""What a pullback's name begins with."""
+
+
 def pullback(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
     """The tape of (inputs, seeds) -> (outputs, gradients of the inputs).
 
@@ -114,7 +118,7 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
         slots, output_leaves = output_slots(recorder, results, tape.name)
     output = Structure(flatten([0.0] * len(results))[1], output_leaves)
     names = [*tape.input_names, "seed"]
-    name = f"pullback of {tape.name}"
+    name = PULLBACK + tape.name
     return remove_dead_code(recorder.finish(name, slots, both, output, names))
 
 

@@ -141,3 +141,23 @@ def test_nans_in_what_a_batch_shares() -> None:
             f(np.nan, x)
         with pytest.raises(FloatingPointError, match="reverse sweep of roots at gate"):
             g(0.0, x)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_nans_among_arrays(batch: bool) -> None:
+    """Found in the instruction that made it, also where several run as one kernel."""
+
+    def f(w: Any, x: Any) -> Any:
+        scale = np.exp(w) * 2.0 + 1.0
+        return np.sum(np.log(scale * x - 1.0) ** 2)
+
+    w, x = np.zeros(3), np.array([1.0, 0.2, 3.0])
+    gradient = tpf.grad(f, 1)
+    with tpf.config(debug_nans=True):
+        assert np.isfinite(gradient(w, x + 1.0)).all()
+        with pytest.raises(FloatingPointError, match=r"forward sweep of f at gate log .*test_set"):
+            if batch:
+                xs = np.stack([x + 1.0] * 9 + [x])
+                tpf.vmap(gradient, in_axes=(None, 0))(w, xs)
+            else:
+                gradient(w, x)

@@ -1,5 +1,6 @@
 """A traced array: a view, with shape and strides, of a buffer of traced numbers."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -66,7 +67,7 @@ class TracedArray:
     @classmethod
     def of(cls, recorder: Recorder, slot: int, shape: Shape, kind: str = "f") -> "TracedArray":
         """A fresh array of the run that begins at a slot."""
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
         return cls(Buffer(recorder, size, slot), 0, shape, c_strides(shape), kind)
 
     # What NumPy's arrays are asked for.
@@ -77,7 +78,7 @@ class TracedArray:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -1,5 +1,6 @@
 """Recording one instruction on traced values, numbers and arrays."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def elementwise(op: Op, values: Sequence[Any]) -> Any:
         assert parameters is not None
     recorder = recorder_of(operands)
     slots = [run_of(recorder, operand) for operand in operands]
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     if size == 1:
         parameters = ()
     slot = recorder.append(op, slots, parameters, size)

@@ -16,6 +16,13 @@ def _whole(text: str) -> int:
     return value
 
 
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, as {value} is")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tapeflow",
@@ -32,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw predictions and learning curves"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: 0)")
     parser.add_argument(
         "--epochs", type=_whole, default=60, help="passes over the training days (default: 60)"
     )
@@ -61,8 +68,19 @@ def _check_plot(path: Path) -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise _Refusal('--plot needs matplotlib: pip install "tapeflow[plot]"') from None
+    from matplotlib.figure import Figure
+
+    if path.is_dir():
+        raise _Refusal(f"--plot {path}: it is a folder: name a file, as in {path / 'plot.png'}")
     if not path.absolute().parent.is_dir():
         raise _Refusal(f"--plot {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise _Refusal(f"--plot {path}: it cannot be written")
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in formats:
+        raise _Refusal(
+            f"--plot {path}: {path.suffix} is no format of pictures: use .png, .svg or .pdf"
+        )
 
 
 class _Refusal(ValueError):

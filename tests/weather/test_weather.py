@@ -147,3 +147,26 @@ def test_bad_options() -> None:
         )
         assert result.returncode == 2
         assert "usage: tapeflow" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "it is a folder"),
+        ("no/p.png", "there is no folder"),
+        ("p.foo", "no format of pictures"),
+    ],
+)
+def test_a_plot_that_cannot_be_written_is_refused_before_training(
+    name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--plot", str(tmp_path / name)]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.parent.glob("*.png")) == []
+
+
+def test_a_negative_seed_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--seed", "-1"])
+    assert caught.value.code == 2
+    assert "must not be negative" in capsys.readouterr().err

@@ -154,7 +154,7 @@ def test_bad_options() -> None:
     [
         ("", "it is a folder"),
         ("no/p.png", "there is no folder"),
-        ("p.foo", "no format of pictures"),
+        ("p.foo", "no format of"),
     ],
 )
 def test_a_plot_that_cannot_be_written_is_refused_before_training(

@@ -63,12 +63,14 @@ class ArrayWorkspace:
 class ArraySample:
     """A tape with arrays, ready for one sample at a time, from any number of threads at once."""
 
-    def __init__(self, tape: Tape, wanted: Any, reverse: bool, fuse: bool = True) -> None:
+    def __init__(
+        self, tape: Tape, wanted: Any, reverse: bool, fuse: bool = True, every: bool = False
+    ) -> None:
         self.tape, self.reverse = tape, reverse
         flags = np.asarray(wanted, bool)
         bounds = tape.input_structure.bounds
         leaves = [bool(flags[first:last].any()) for first, last in bounds]
-        run = pullback(tape, leaves) if reverse else tape
+        run = pullback(tape, leaves, every) if reverse else tape
         self.program = ArrayProgram(run, np.zeros(run.n_inputs, np.bool_), fuse)
         self.failures = Failures(run, self.program.places)
         self.free: list[ArrayWorkspace] = []
@@ -140,8 +142,21 @@ class ArraySample:
         workspace.values = own.memory_of_values[sample.program.places]
 
     def run_reverse(self, workspace: ArrayWorkspace) -> None:
-        """From the inputs that `run_forward` was given, and the seeds, to the gradients."""
-        self.run(workspace)
+        """From the inputs that `run_forward` was given, and the seeds, to all cotangents."""
+        tape = self.tape
+        sample = tape.prepared.get("cotangents")
+        if sample is None:
+            wanted = np.ones(tape.n_inputs, np.bool_)
+            sample = tape.prepared["cotangents"] = ArraySample(tape, wanted, True, every=True)
+        own = sample.new_workspace()
+        own.inputs[:], own.seeds[:] = workspace.inputs, workspace.seeds
+        sample.run(own)
+        workspace.results = own.results
+        outputs = sample.program.tape.outputs[len(tape.outputs) + tape.n_inputs :]
+        workspace.cotangents = np.zeros(tape.n_slots)
+        workspace.cotangents[: tape.n_inputs] = own.gradients
+        flowed = own.memory_of_values[sample.program.places[outputs]]
+        workspace.cotangents[int(tape.slots[0]) :] = flowed
 
     def results(self, leaves: Any) -> Floats:
         """Outputs, and with a reverse sweep gradients, at these leaves: a fresh array."""

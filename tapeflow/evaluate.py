@@ -108,9 +108,7 @@ class Evaluation:
         result = table(
             tape,
             None if workspace is None else workspace.values,
-            workspace.cotangents
-            if workspace is not None and swept and len(workspace.cotangents)
-            else None,
+            workspace.cotangents if workspace is not None and swept else None,
         )
         print(result)
         return result

@@ -88,12 +88,13 @@ PULLBACK = "pullback of "
 """What a pullback's name begins with."""
 
 
-def pullback(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
+def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = False) -> Tape:
     """The tape of (inputs, seeds) -> (outputs, gradients of the inputs).
 
     wanted: for which leaves of the inputs there is a gradient; all if None. The seeds, one for
     each number of the result, are one more input. The result is a list: the tape's outputs, leaf
-    by leaf, then the gradients. Raises GateError for the gradient of a gate's gradient in Python.
+    by leaf, then the gradients; with ``every``, then the cotangent of each instruction's result.
+    Raises GateError for the gradient of a gate's gradient in Python.
     """
     structure = tape.input_structure
     n_leaves, n_outputs = len(structure.leaves), len(tape.outputs)
@@ -114,6 +115,11 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
                 gradient = sweep.take(k)
                 zero = np.zeros(leaf.shape) if leaf.shape else 0.0
                 results.append(zero if gradient is None else _shaped(gradient, leaf.shape))
+        if every:
+            for i in range(len(tape)):
+                size = tape.runs_of(i)[1]
+                flowed = sweep.flowed.get(i)
+                results.append(np.zeros(size) if flowed is None else lift(flowed).reshape(-1))
         recorder.location = None
         slots, output_leaves = output_slots(recorder, results, tape.name)
     output = Structure(flatten([0.0] * len(results))[1], output_leaves)
@@ -150,6 +156,7 @@ class _Sweep:
         # Empty values share their place with the next one, and have no cotangents.
         self.filled = np.flatnonzero(np.array(self.sizes, np.int64))
         self.parts: dict[int, dict[tuple[int, int], Any]] = {}
+        self.flowed: dict[int, Any] = {}
         self.active = np.zeros(len(self.sizes), np.bool_)
         self.active[: self.n_leaves] = wanted
         for i in range(len(tape)):
@@ -207,6 +214,7 @@ class _Sweep:
         for i in reversed(range(len(self.tape))):
             flowing = self.take(self.n_leaves + i)
             if flowing is not None:
+                self.flowed[i] = flowing
                 self.recorder.location = self.recorder.source(self.tape.source(i))
                 self._instruction(i, flowing)
 

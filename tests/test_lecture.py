@@ -138,3 +138,20 @@ def test_gaussian_noise_makes_the_loss_the_squared_error() -> None:
     formula = 2 * np.mean((x @ w - y)[:, None] * x, axis=0)
     # Sums of 20 products, of three terms each, of numbers below 10.
     assert np.allclose(gradients[0], formula, rtol=0, atol=100 * 2.0**-53 * 10)
+
+
+def test_the_table_of_a_graph_with_arrays() -> None:
+    """A neuron whose weights are an array: every number has its value and its gradient."""
+    tape = tpf.record(lambda w, x: tpf.sigmoid(np.sum(w[:2] * x) + w[2]), np.ones(3), np.ones(2))
+    w, x = np.array([2.0, -3.0, -3.0]), np.array([-1.0, -2.0])
+    assert round(tape.forward(w, x), 4) == 0.7311
+    dw, dx = tape.backward()
+    assert dw.round(4).tolist() == [-0.1966, -0.3932, 0.1966]
+    assert dx.round(4).tolist() == [0.3932, -0.5898]
+    rows = {row.slot: row for row in tape.table()}
+    assert rows["v0[1]"].gate == "mul"
+    assert rows["v0[1]"].operands == ("w[0:2]", "x")
+    assert rows["v0[1]"].value == 6.0
+    assert round(rows["v0[1]"].gradient or 0.0, 4) == 0.1966
+    assert round(rows["w[2]"].gradient or 0.0, 4) == 0.1966
+    assert rows["v3"].gradient == 1.0

@@ -1,6 +1,7 @@
 """Runs a tape with arrays on one sample: the tape itself, or the pullback that gives gradients."""
 
 import itertools
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ from tapeflow.threads import pool
 from tapeflow.transforms import pullback
 
 Moves = list[tuple[slice, slice]]
+
+
+_NONE = np.empty(0)
+_ALONE = [np.empty(0)]
+_FREE = sys.getrefcount(_ALONE[0])
+"""How many references an array has that only a list holds."""
+
+_KEPT = 3
+"""Arrays of results that a workspace remembers: a caller often has the last one still."""
 
 
 class ArrayWorkspace:
@@ -39,6 +49,7 @@ class ArrayWorkspace:
         self.n_outputs = n_outputs
         self.n_results = n_outputs + (tape.n_inputs if sample.reverse else 0)
         self.results = np.zeros(self.n_results)
+        self._given: list[Floats] = []
         self.memory = self.memory_of_values.data
         self.values = np.empty(0)
         self.cotangents = np.empty(0)
@@ -55,9 +66,27 @@ class ArrayWorkspace:
     def result_memory(self) -> memoryview:
         return self.results.data
 
+    def next_results(self) -> Floats:
+        """An array for results, which the caller of the evaluation then keeps.
+
+        One that an earlier caller has let go is used again: the pages of large fresh arrays cost
+        more time than writing to them. What is not a result is zero in all of them.
+        """
+        for k in range(len(self._given)):
+            # Nobody else has it, or a view of it.
+            if sys.getrefcount(self._given[k]) == _FREE:
+                self.results = self._given[k]
+                return self.results
+        self.results = np.zeros(self.n_results)
+        if len(self._given) == _KEPT:
+            self._given.pop(0)
+        self._given.append(self.results)
+        return self.results
+
     def take_results(self) -> Floats:
         """The results, for the caller to keep."""
-        return self.results
+        results, self.results = self.results, _NONE
+        return results
 
 
 class ArraySample:
@@ -100,8 +129,7 @@ class ArraySample:
         else:
             execute(code.address, len(code), address, 0, 0, 1)
         raise_pending(address)
-        # Fresh memory, which the caller keeps: large results are not copied once more.
-        workspace.results = results = np.zeros(workspace.n_results)
+        results = workspace.next_results()
         for source, target in self.moves:
             np.add(values[source], 0.0, out=results[target])
         self.failures.check(values, results)

@@ -48,3 +48,19 @@ def test_small_instructions_are_not_cut() -> None:
     assert pieces.of_grid(record, 1, [True], 3) == [record]
     record = [0, 16, 0, 1, 1_000_000, 1]
     assert pieces.of_reduction(record) == [record]
+
+
+def test_results_that_a_caller_holds_are_never_written_again() -> None:
+    """An array of results is used again only when nobody has it, or a view of it."""
+    gradient = tpf.grad(lambda x, y: np.sum(np.exp(x) * y), (0, 1))
+    x, y = np.linspace(0, 1, 100), np.linspace(1, 2, 100)
+    held = [gradient(x + k, y) for k in range(6)]
+    part = gradient(x, y)[1][3:5]
+    view = memoryview(gradient(x + 9, y)[0])
+    for _ in range(6):
+        gradient(x - 1, y)
+    for k, (dx, dy) in enumerate(held):
+        assert np.allclose(dx, np.exp(x + k) * y, rtol=1e-14)
+        assert np.allclose(dy, np.exp(x + k), rtol=1e-14)
+    assert np.allclose(part, np.exp(x)[3:5], rtol=1e-14)
+    assert np.allclose(np.asarray(view), np.exp(x + 9) * y, rtol=1e-14)

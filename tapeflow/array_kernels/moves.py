@@ -53,9 +53,22 @@ def walk(target, source, step, lane_step, places, lanes, scatter):
             place += rest % length * load_int32(strides + 4 * axis)
             rest //= length
         if lanes == 1 and scatter == 0:
-            at = source + 8 * place
-            for k in range(inner):
-                store_float(target + 8 * n, 8 * k, load_float(at, 8 * inner_stride * k))
+            at, own = source + 8 * place, target + 8 * n
+            if inner_stride == -1:
+                for k in range(inner):
+                    store_float(own, 8 * k, load_float(at, -8 * k))
+            else:
+                for k in range(inner):
+                    store_float(own, 8 * k, load_float(at, 8 * inner_stride * k))
+        elif lanes == 1:
+            at, own = target + 8 * place, source + 8 * n
+            if inner_stride == -1:
+                for k in range(inner):
+                    store_float(at, -8 * k, load_float(at, -8 * k) + load_float(own, 8 * k))
+            else:
+                for k in range(inner):
+                    there = 8 * inner_stride * k
+                    store_float(at, there, load_float(at, there) + load_float(own, 8 * k))
         else:
             for k in range(inner):
                 there = place + k * inner_stride

@@ -112,17 +112,21 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
 @stands_for("linalg.qr")
 def qr(a: Any, mode: str = "reduced") -> Any:
     a, stack, batch, m, n = matrices(a, square=False)
-    if mode not in ("reduced", "r") or m < n:
-        refuse(
-            f"record np.linalg.qr of a {m}x{n} matrix in mode {mode!r}",
-            "use mode 'reduced' with no more columns than rows",
-        )
+    if mode not in ("reduced", "r"):
+        refuse(f"record np.linalg.qr in mode {mode!r}", "use mode 'reduced'")
+    kind = type(np.linalg.qr(np.eye(1)))
+    if m < n:
+        # The first columns make Q, and the others follow from it.
+        q, left = qr(a[..., :m])
+        right = np.matmul(np.swapaxes(q, -1, -2), a[..., m:])
+        r = np.concatenate([left, right], axis=-1)
+        return r if mode == "r" else kind(q, r)
     both = array_op("qr", (batch, m, n), (a,))
     q, r = both[: batch * m * n], both[batch * m * n :]
     r = r.reshape(*stack, n, n)
     if mode == "r":
         return r
-    return type(np.linalg.qr(np.eye(1)))(q.reshape(*stack, m, n), r)
+    return kind(q.reshape(*stack, m, n), r)
 
 
 @stands_for("linalg.svd")

@@ -227,6 +227,7 @@ CASES: dict[str, Case] = {
     "slogdet": (lambda a: np.linalg.slogdet(a)[1], (np.stack([A, -A]),)),
     "cholesky": (lambda a: np.linalg.cholesky(a @ a.T + np.eye(3)), (A,)),
     "qr": (_qr, (signed(4, 2),)),
+    "qr wide": (lambda a: np.linalg.qr(a)[1] * np.linalg.qr(a)[0][0, 0], (signed(2, 4),)),
     "svd": (lambda a: np.linalg.svd(a, full_matrices=False).S, (M,)),
     "svd vectors": (_svd_vectors, (M,)),
     "svd tall": (lambda a: np.abs(np.linalg.svd(a, full_matrices=False)[2]), (signed(4, 2),)),

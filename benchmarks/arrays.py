@@ -28,7 +28,9 @@ def torch_gradient(make: Callable[[Any], Program], args: Arguments) -> Contender
     except ImportError:
         return Missing("PyTorch", "not installed: pip install torch")
     f = make(torch)
-    inputs = [torch.tensor(a, requires_grad=np.asarray(a).dtype.kind == "f") for a in args]
+    # By way of NumPy: of a Python float torch makes a float32.
+    arrays = [np.asarray(a) for a in args]
+    inputs = [torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
     real = [x for x in inputs if x.requires_grad]
 
     def run() -> Any:
@@ -196,10 +198,10 @@ def process() -> None:
         return build(jnp, lambda f, b: solve_triangular(f, b, lower=True), jnp.asarray)
 
     own = build(np, lambda f, b: tpf.linalg.solve_triangular(f, b, lower=True), lambda a: a)
-    # The matrix's condition number is below 1e5.
+    # A solve with 200 unknowns; the matrix's condition number is 575.
     compare(
         "Gaussian process likelihood, 200 points",
-        (own, by_torch, by_jax), (0.1, 0.2, -1.0), 1e-7,
+        (own, by_torch, by_jax), (0.1, 0.2, -1.0), 200 * 600 * 2.0**-53,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ differentiated and run like any others. On a tape of numbers it computes what th
 native reverse sweep does, product by product; a tape with arrays is differentiated by it alone.
 """
 
+import bisect
 from collections.abc import Sequence
 from typing import Any
 
@@ -155,6 +156,7 @@ class _Sweep:
         ]
         # Empty values share their place with the next one, and have no cotangents.
         self.filled = np.flatnonzero(np.array(self.sizes, np.int64))
+        self.filled_starts = self.starts[self.filled].tolist()
         self.parts: dict[int, dict[tuple[int, int], Any]] = {}
         self.flowed: dict[int, Any] = {}
         self.active = np.zeros(len(self.sizes), np.bool_)
@@ -170,7 +172,7 @@ class _Sweep:
         """The value that a slot is part of; None for a constant."""
         if 0 <= slot - self.tape.n_inputs < len(self.tape.constants):
             return None
-        place = int(np.searchsorted(self.starts[self.filled], slot, "right")) - 1
+        place = bisect.bisect_right(self.filled_starts, slot) - 1
         return int(self.filled[place]) if place >= 0 else None
 
     def seed(self, seeds: Any) -> None:

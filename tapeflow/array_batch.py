@@ -1,13 +1,15 @@
 """Runs a tape with arrays on a batch: its pullback, forward, with gradients among its values."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tapeflow import blocks, settings
 from tapeflow.array_program import ArrayProgram
-from tapeflow.batch import BatchProgram, _Run
-from tapeflow.columns import table_of
+from tapeflow.batch import BatchProgram
+from tapeflow.batch_run import NO_ROWS, Ready, Run, Tables
+from tapeflow.columns import Columns, table_of
 from tapeflow.program import Flags, aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
@@ -63,10 +65,10 @@ class ArrayBatch(BatchProgram):
         outer = _outer_products(self.arrays, len(tape.outputs)) if reduced else []
         if outer:
             self.arrays = ArrayProgram(run, lanes, left_out=outer)
-        self.program = self.arrays  # type: ignore[assignment]
         self.lane_inputs = np.flatnonzero(lane)
         n_outputs = len(tape.outputs)
-        self.output_slots, self.gradient_slots = np.split(run.outputs, [n_outputs])
+        outputs, gradients = np.split(run.outputs.astype(np.int64), [n_outputs])
+        self.output_slots, self.gradient_slots = outputs, gradients
         varies = self.arrays.lane
         self.lane_outputs = np.flatnonzero(varies[self.output_slots])
         self.shared_outputs = np.flatnonzero(~varies[self.output_slots])
@@ -74,14 +76,22 @@ class ArrayBatch(BatchProgram):
         self.shared_wanted = np.flatnonzero(~varies[self.gradient_slots])
         self.output_rows = self.arrays.value_rows[self.output_slots[self.lane_outputs]]
         self.gradient_rows = self.arrays.value_rows[self.gradient_slots[self.lane_wanted]]
-        self.seeds = table_of(np.empty(0, np.int64), 0, 0)
-        outputs, gradients = self.output_rows, self._gradient_keys(outer)
-        keys = [_WHOLE + (outputs << 31), gradients] if reduced else [outputs[:0]] * 2
+        own = self.output_rows
+        keys = [_WHOLE + (own << 31), self._gradient_keys(outer)] if reduced else [own[:0]] * 2
         found, place = np.unique(np.concatenate(keys), return_inverse=True)
         kinds = np.where(found < _WHOLE, blocks.PRODUCT + self.arrays.n_value_rows - 1, 0)
-        self.sums = table_of((found % _WHOLE) >> 31, kinds, found & (1 << 31) - 1)
+        self._sums = table_of((found % _WHOLE) >> 31, kinds, found & (1 << 31) - 1)
         self.output_sums, self.gradient_sums = np.split(place, [len(keys[0])])
-        self._free = {}
+        self.work = len(self.arrays.lane_forward)
+        self.ready = Ready(self.arrays, len(self._sums))
+
+    def tables(self, program: Any, values: Columns, gradients: Columns) -> Tables:
+        inputs, stored = program.value_rows[self.lane_inputs], NO_ROWS
+        if not self.reduced:
+            # Gradients are values too.
+            own = values.table(self.output_rows, self.lane_outputs)
+            stored = np.concatenate([own, gradients.table(self.gradient_rows, self.lane_wanted)])
+        return Tables(inputs, NO_ROWS, self._sums, stored, NO_ROWS)
 
     def _gradient_keys(self, outer: Sequence[int]) -> Ints:
         """What is summed for each number of the gradients: a row, or a product of two.
@@ -108,11 +118,11 @@ class ArrayBatch(BatchProgram):
         share = max(n_lanes // settings.current().threads, _FEWEST)
         return min(widest, 1 << share.bit_length() - 1)
 
-    def _new_run(self, *args: object) -> "_Run":
+    def _new_run(self, *args: object) -> Run:
         return _ArrayRun(self, *args)  # type: ignore[arg-type]
 
 
-class _ArrayRun(_Run):
+class _ArrayRun(Run):
     batch: ArrayBatch
 
     def _new_shared(self) -> Floats:
@@ -124,16 +134,6 @@ class _ArrayRun(_Run):
         shared[n_inputs : run.n_inputs] = 1.0
         shared[run.n_inputs : int(run.slots[0])] = run.constants
         return shared
-
-    def _tables(self) -> dict[str, Ints]:
-        batch = self.batch
-        tables = super()._tables()
-        if not self.reduce:
-            gradients = self.gradients.table(batch.gradient_rows, batch.lane_wanted)
-            outputs = self.values.table(batch.output_rows, batch.lane_outputs)
-            tables["outputs"] = np.concatenate([outputs, gradients])
-            tables["gradients"] = gradients[:0]
-        return tables
 
     def _shared_results(self) -> None:
         """Fill in what is the same for all lanes, and what is summed over them."""

@@ -13,7 +13,8 @@ import numpy as np
 
 from tapeflow import failures, grid, pieces
 from tapeflow.array_kernels import array_kernel
-from tapeflow.kernels.compiler import Kernel, addresses
+from tapeflow.kernels.body import FORWARD, Kernel, body_of
+from tapeflow.kernels.compiler import addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
 from tapeflow.kernels.host import HostKernel
 from tapeflow.passes import fusion
@@ -262,7 +263,7 @@ class ArrayProgram:
             return host, [result, *places]
         if not parameters:
             mask = sum(own << k for k, own in enumerate(shared))
-            return Kernel(op, False, lanes, mask, 0, False), [result, *places]
+            return Kernel(body_of(op), FORWARD, lanes, mask), [result, *places]
         strides = [parameters[grid.AXES * (1 + k) : grid.AXES * (2 + k)] for k in range(op.arity)]
         columns = list(zip(shared, places, strides, strict=True))
         step = Step(op, tuple(range(op.arity)))

@@ -3,8 +3,6 @@
 `run_blocks` takes a job, an int64 array of counts and addresses in the order of the names below.
 """
 
-from numba import types
-
 from tapeflow.addresses import (
     GROUP,
     add_group,
@@ -18,8 +16,9 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
 # lane 0 and the stride from lane to lane in bytes; a reduced row has its place and 1 for a
-# cotangent or 0 for a value, and a seed its place alone. A product of two rows of values that is
-# reduced has the place of one, PRODUCT and the place to put the product in, and that of the other.
+# cotangent or 0 for a value, and a seed its place and how many outputs are there. A product of two
+# rows of values that is reduced has the place of one, PRODUCT and the place to put the product in,
+# and that of the other.
 (
     BATCH_LANES,
     BATCH_WIDTH,
@@ -29,7 +28,6 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
     BATCH_REVERSE,
     BATCH_N_REVERSE,
     BATCH_SHARED,
-    BATCH_N_COTANGENTS,
     BATCH_INPUTS,
     BATCH_N_INPUTS,
     BATCH_OUTPUTS,
@@ -41,17 +39,12 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
     BATCH_REDUCED,
     BATCH_N_REDUCED,
     BATCH_SIZE,
-) = range(20)
+) = range(19)
 
 PRODUCT = 2
 
 LEVELS = 48
 """Depth of the tree of partial sums: enough for 2**48 blocks."""
-
-_FLAGS = types.Array(types.boolean, 1, "C")
-_GIVEN_FLAGS = types.Array(types.boolean, 1, "C", readonly=True)
-_LONGS = types.Array(types.int64, 1, "C", readonly=True)
-_SLOTS = types.Array(types.int32, 1, "C", readonly=True)
 
 
 @compiled()
@@ -90,12 +83,15 @@ def store_lanes(table, n_rows, rows, first, n, lanes):
 
 @compiled()
 def seed_lanes(job, cotangents, lanes):
-    """Add one to the cotangent of each output."""
+    """Write the cotangents that the reverse sweep starts with."""
     table = job[BATCH_SEEDS]
     for k in range(job[BATCH_N_SEEDS]):
         row = cotangents + 8 * lanes * load_int(table + 24 * k)
+        n_outputs = load_int(table + 24 * k + 8)
+        # A negative zero adds to any number, zeros of either sign too, without a trace.
+        seed = float(n_outputs) if n_outputs else -0.0
         for lane in range(lanes):
-            store_float(row, 8 * lane, load_float(row, 8 * lane) + 1.0)
+            store_float(row, 8 * lane, seed)
 
 
 @compiled()
@@ -176,12 +172,12 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
         execute(
             job[BATCH_FORWARD], job[BATCH_N_FORWARD], values, cotangents, job[BATCH_SHARED], lanes
         )
-        store_lanes(job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS], values, first, n, lanes)
-        fill_zero(cotangents, job[BATCH_N_COTANGENTS] * lanes)
         seed_lanes(job, cotangents, lanes)
         execute(
             job[BATCH_REVERSE], job[BATCH_N_REVERSE], values, cotangents, job[BATCH_SHARED], lanes
         )
+        # Not before: the last kernel forward may be the first in reverse.
+        store_lanes(job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS], values, first, n, lanes)
         store_lanes(job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS], cotangents, first, n, lanes)
         if size == 0:
             continue
@@ -194,16 +190,3 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
         push_sum(stack, size, level, sums)
     if size and last_block > first_block:
         _fold(stack, size, last_block - first_block, sums)
-
-
-@compiled(VOID(_LONGS, _SLOTS, types.int64, _GIVEN_FLAGS, _FLAGS, _FLAGS))
-def propagate(starts, operands, first_result, opaque, lane, active):
-    """Mark the results that differ by lane, and those that a gradient flows through.
-
-    ``lane`` and ``active`` hold one flag a slot, set for inputs and constants; ``opaque`` says
-    which instructions no gradient passes.
-    """
-    for i in range(len(opaque)):
-        for k in range(starts[i], starts[i + 1]):
-            lane[first_result + i] |= lane[operands[k]]
-            active[first_result + i] |= active[operands[k]] and not opaque[i]

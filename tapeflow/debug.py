@@ -67,7 +67,6 @@ def check_block(
     )
     checker.n = n
     checker.forward(program.lane_forward)
-    cotangent_rows[:] = -0.0
     blocks.seed_lanes(job, cotangents.ctypes.data, lanes)
     checker.reverse(program.lane_reverse)
 
@@ -110,10 +109,13 @@ class _Checker:
         return int(self.program.places[slot])
 
     def reverse(self, code: Code) -> None:
+        place = 0
         for i in self._steps(code):
-            for slot in self.program.tape.operands_of(i).tolist():
-                row = slot if self.shared else self.program.cotangent_rows[slot]
-                if self.program.active[slot]:
+            place += int(code.stream[place])
+            # A record ends with the rows of the operands' cotangents.
+            arity = len(self.program.tape.operands_of(i))
+            for row in code.stream[place - arity : place].tolist():
+                if row >= 0:
                     self._check(self.cotangents[row], i, "reverse")
 
     def _steps(self, code: Code) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""A tape made ready to run: which kernel runs each instruction, and where its operands lie.
+"""A tape made ready to run: which kernels run its instructions, and where their operands lie.
 
 A program is made for one use of a tape: which inputs differ from lane to lane, and which inputs'
 gradients are wanted. What does not depend on the lanes is *shared*: it lies at its slot in an
@@ -7,24 +7,31 @@ lanes read has a row of cotangents as well, which the batch sums over its lanes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow.kernels.compiler import Kernel, addresses
+from tapeflow.groups import Groups, singles
+from tapeflow.kernels.body import FORWARD, REVERSE, TURN, Kernel
+from tapeflow.kernels.compiler import addresses
+from tapeflow.layout import place_cotangents, place_values, propagate, walk
 from tapeflow.ops import FIRST_GATE, OPS
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
 Flags = npt.NDArray[np.bool_]
 
-_HEADER = 3  # an instruction's length and the two halves of its kernel's address
+HEADER = 3
+"""Entries before an instruction's record: its length, the two halves of its kernel's address."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """A stream of n instructions for the interpreter; ``instructions`` says which of the tape."""
+    """A stream of n instructions for the interpreter; ``instructions`` says which of the tape.
+
+    The instruction of a kernel that runs several is the last of them.
+    """
 
     stream: npt.NDArray[np.int32]
     instructions: Ints
@@ -41,31 +48,55 @@ class Program:
     """A tape with its kernels, for inputs that differ by lane and gradients that are wanted.
 
     lane, wanted: one flag for each input slot. reverse: whether there is a reverse sweep at all.
+    fused: kernels run as many instructions as is worth it, and not one each.
     """
 
-    def __init__(self, tape: Tape, lane: Flags, wanted: Flags, reverse: bool) -> None:
-        self.tape = tape
-        self.reverse = reverse
+    def __init__(
+        self, tape: Tape, lane: Flags, wanted: Flags, reverse: bool, fused: bool = False
+    ) -> None:
+        self.tape, self.reverse, self.fused = tape, reverse, fused
+        self._given = lane, wanted
         first_result = int(tape.slots[0])
         self.lane = np.zeros(tape.n_slots, np.bool_)
         self.lane[: tape.n_inputs] = lane
         self.active = np.zeros(tape.n_slots, np.bool_)
         self.active[: tape.n_inputs] = wanted & reverse
-        _propagate(tape.starts, tape.operands, first_result, _opaque(tape), self.lane, self.active)
+        walk(
+            propagate,
+            len(tape),
+            tape.starts,
+            tape.operands,
+            first_result,
+            _opaque(tape),
+            self.lane,
+            self.active,
+        )
         lane_results = self.lane[first_result:]
         self.boundary = self._boundary(lane_results)
         self.places = np.arange(tape.n_slots)
         self.n_places = tape.n_slots
-        self.value_rows, self.n_value_rows = _number(self.lane)
-        with_cotangent = self.lane & self.active
-        with_cotangent[self.boundary] = True
-        self.cotangent_rows, self.n_cotangent_rows = _number(with_cotangent)
         everything = np.arange(len(tape))
-        active_results = self.active[first_result:]
-        self.shared_forward = self._code(everything[~lane_results], False, False)
-        self.lane_forward = self._code(everything[lane_results], False, True)
-        self.shared_reverse = self._code(everything[active_results & ~lane_results], True, False)
-        self.lane_reverse = self._code(everything[active_results & lane_results], True, True)
+        read = np.zeros(tape.n_slots, np.bool_)
+        read[tape.outputs] = True
+        if fused and not lane.any():
+            shared = self._groups(everything, read)
+            lanes = singles(tape, everything[:0])
+        else:
+            # What all lanes share is run once a call: seldom worth a kernel of its own.
+            shared = singles(tape, everything[~lane_results])
+            lanes = self._groups(everything[lane_results], read)
+        self._lay_out_rows(lanes, read)
+        self.shared_forward = self._shared_code(shared, False)
+        self.shared_reverse = self._shared_code(shared, True)
+        self._lane_code(lanes)
+
+    def _groups(self, instructions: Ints, read: Flags) -> Groups:
+        """What runs together; ``read`` flags the slots that are read by others than these."""
+        if self.fused:
+            from tapeflow.grouping import grouped
+
+            return grouped(self.tape, instructions, self.lane, self.active, read)
+        return singles(self.tape, instructions)
 
     def _boundary(self, lane_results: Flags) -> Ints:
         """The shared slots that a gradient flows to from the lanes."""
@@ -74,118 +105,207 @@ class Program:
         read = self.tape.operands[np.repeat(lane_results, self.tape.arities)]
         return np.unique(read[~self.lane[read] & self.active[read]]).astype(np.int64)
 
-    def _code(self, instructions: Ints, reverse: bool, lanes: bool) -> Code:
-        """Lay out the given instructions, the last first for a reverse sweep."""
-        tape = self.tape
-        if reverse:
-            instructions = instructions[::-1]
-        arity = tape.arities[instructions]
-        owner = np.repeat(np.arange(len(instructions)), arity)
-        position = np.arange(len(owner)) - np.repeat(np.cumsum(arity) - arity, arity)
-        slots = tape.operands[np.repeat(tape.starts[instructions], arity) + position]
-        shared = _masks(owner, position, ~self.lane[slots] & lanes, len(arity))
-        active = _masks(owner, position, self.active[slots] & reverse, len(arity))
-        kernels = self._kernels(tape.opcodes[instructions], shared, active, reverse, lanes)
-        results = tape.slots[instructions]
-        places = np.where(self.lane[slots], self.value_rows[slots], slots) if lanes else slots
-        lengths = _HEADER + (2 + 2 * arity if reverse else 1 + arity)
+    # Rows of lanes.
+
+    def _lay_out_rows(self, lanes: Groups, read: Flags) -> None:
+        """Give the lanes' values and cotangents rows, each for as long as it is needed."""
+        tape, n = self.tape, len(self.tape)
+        self.value_rows = np.full(tape.n_slots, -1, np.int64)
+        inputs = np.flatnonzero(self.lane[: tape.n_inputs])
+        self.value_rows[inputs] = np.arange(len(inputs))
+        n_refs = len(lanes.operands) + len(lanes.exports) + 1
+        self.n_value_rows = walk(
+            place_values,
+            n,
+            *lanes.references,
+            self.lane,
+            read,
+            np.full(tape.n_slots, -1, np.int64),
+            not self.reverse,
+            self.value_rows,
+            np.zeros(n_refs, np.int64),
+        )
+        kept = np.zeros(tape.n_slots, np.bool_)
+        kept[: tape.n_inputs] = self.lane[: tape.n_inputs] & self.active[: tape.n_inputs]
+        kept[self.boundary] = True
+        seeded, counts = np.unique(tape.outputs, return_counts=True)
+        flowed = self.lane[seeded] & self.active[seeded]
+        rows = np.full(tape.n_slots, -1, np.int64)
+        rows[seeded[flowed]] = np.arange(flowed.sum())
+        self.seeds = np.stack([np.arange(flowed.sum()), counts[flowed]], axis=1)
+        self._runs = np.zeros(len(lanes), np.bool_)
+        self._flowing = np.full(len(lanes.exports), -1, np.int64)
+        self._operand_rows = np.full(len(lanes.operands), -1, np.int64)
+        self._fresh = np.zeros(len(lanes.operands), np.bool_)
+        n_rows = walk(
+            place_cotangents,
+            n,
+            *lanes.references,
+            self.active,
+            kept,
+            rows,
+            int(flowed.sum()),
+            self._runs,
+            self._flowing,
+            self._operand_rows,
+            self._fresh,
+            np.zeros(n_refs + len(seeded), np.int64),
+        )
+        without = np.flatnonzero(kept & (rows < 0))
+        rows[without] = n_rows + np.arange(len(without))
+        self.zero_rows = rows[without]
+        self.cotangent_rows, self.n_cotangent_rows = rows, n_rows + len(without)
+
+    def _lane_code(self, lanes: Groups) -> None:
+        """The code over rows. The last group turns from forward to reverse in one kernel."""
+        shared = ~self.lane[lanes.operands]
+        places = np.where(shared, lanes.operands, self.value_rows[lanes.operands])
+        results = self.value_rows[lanes.exports]
+        every = np.arange(len(lanes))
+        forward = _Refs(places, results, shared)
+        reverse = _Refs(
+            places, results, shared, self._operand_rows, self._fresh, self._flowing
+        )  # fmt: skip
+        turn = bool(self.fused and len(lanes) and self._runs[-1] and not lanes.has_python(-1))
+        self.lane_forward = self._code(lanes, every[: len(every) - turn], FORWARD, True, forward)
+        running = every[self._runs][::-1]
+        self.lane_reverse = self._code(lanes, running, REVERSE, True, reverse, turn)
+
+    # Single numbers.
+
+    def _shared_code(self, groups: Groups, reverse: bool) -> Code:
+        """The code over single numbers, each at its slot."""
+        every = np.arange(len(groups))
+        none = np.zeros(len(groups.operands), np.bool_)
+        if not reverse:
+            refs = _Refs(groups.operands, groups.exports, none)
+            return self._code(groups, every, FORWARD, False, refs)
+        active = self.active[groups.exports]
+        runs = np.add.reduceat(active, groups.export_starts[:-1]) > 0 if len(groups) else every > 0
+        refs = _Refs(
+            groups.operands,
+            groups.exports,
+            none,
+            np.where(self.active[groups.operands], groups.operands, -1),
+            none,
+            np.where(active, groups.exports, -1),
+        )
+        return self._code(groups, every[runs][::-1], REVERSE, False, refs)
+
+    # Code.
+
+    def _code(
+        self,
+        groups: Groups,
+        chosen: Ints,
+        sweep: str,
+        lanes: bool,
+        refs: "_Refs",
+        turn: bool = False,
+    ) -> Code:
+        """Lay out the chosen groups in their order; with ``turn``, the first is a TURN."""
+        own, reads = _expand(groups.export_starts, chosen), _expand(groups.operand_starts, chosen)
+        n, arity = own.counts, reads.counts
+        kernels = self._kernels(groups, chosen, sweep, lanes, refs, turn)
+        twice = 1 if sweep == FORWARD else 2
+        lengths = HEADER + twice * (n + arity)
         starts = np.cumsum(lengths) - lengths
         stream = np.empty(int(lengths.sum()), np.int32)
         stream[starts] = lengths
         halves = kernels.view(np.int32).reshape(-1, 2)
         stream[starts + 1], stream[starts + 2] = halves[:, 0], halves[:, 1]
-        record = starts + _HEADER
-        stream[record] = self.value_rows[results] if lanes else results
-        if reverse:
-            stream[record + 1] = self.cotangent_rows[results] if lanes else results
-            stream[record[owner] + 2 + position] = places
-            cotangents = self.cotangent_rows[slots] if lanes else slots
-            stream[record[owner] + 2 + arity[owner] + position] = cotangents
-        else:
-            stream[record[owner] + 1 + position] = places
-        return Code(stream, instructions)
+        record = starts + HEADER
+        stream[record[own.owner] + own.position] = refs.results[own.index]
+        second = record + twice * n
+        stream[second[reads.owner] + reads.position] = refs.places[reads.index]
+        if sweep != FORWARD:
+            stream[(record + n)[own.owner] + own.position] = refs.flowing[own.index]
+            cotangents = (second + arity)[reads.owner] + reads.position
+            stream[cotangents] = refs.cotangents[reads.index]
+        return Code(stream, groups.last[chosen])
 
     def _kernels(
-        self,
-        opcodes: npt.NDArray[np.uint16],
-        shared: Ints,
-        active: Ints,
-        reverse: bool,
-        lanes: bool,
+        self, groups: Groups, chosen: Ints, sweep: str, lanes: bool, refs: "_Refs", turn: bool
     ) -> Ints:
-        """The address of each instruction's kernel, compiling those that are new."""
-        keys = (opcodes.astype(np.int64) << 32) | (shared << 16) | active
-        unique, inverse = np.unique(keys, return_inverse=True)
+        """The address of each group's kernel, compiling those that are new."""
+        if not len(chosen):
+            return np.empty(0, np.int64)
+        reverse = sweep != FORWARD
+        flags = [refs.shared, refs.cotangents >= 0, refs.fresh] if reverse else [refs.shared]
+        kinds = groups.kinds(chosen, flags, refs.flowing >= 0 if reverse else None)
+        _, first, inverse = np.unique(kinds, return_index=True, return_inverse=True)
+        if turn:
+            first, inverse = np.append(first, 0), inverse.copy()
+            inverse[0] = len(first) - 1
         kernels = []
-        for key in unique.tolist():
-            opcode = key >> 32
-            op = (
-                self.tape.gates[opcode - FIRST_GATE] if opcode >= FIRST_GATE else _BY_OPCODE[opcode]
+        for k, g in enumerate(chosen[first].tolist()):
+            body = groups.body(g)
+            reads = slice(groups.operand_starts[g], groups.operand_starts[g + 1])
+            own = slice(groups.export_starts[g], groups.export_starts[g + 1])
+            shared, *cotangents = [_bits(flag[reads]) for flag in flags]
+            if reverse:
+                cotangents.append(_bits(refs.flowing[own] >= 0))
+            turning = turn and k == len(first) - 1
+            keep = self.reverse and body.ops[0].python is not None
+            masks = dict(zip(("active", "fresh", "flowing"), cotangents, strict=False))
+            kernels.append(
+                Kernel(body, TURN if turning else sweep, lanes, shared, keep=keep, **masks)
             )
-            keep = self.reverse and op.python is not None
-            kernels.append(Kernel(op, reverse, lanes, (key >> 16) & 0xFFFF, key & 0xFFFF, keep))
         return np.array(addresses(kernels), np.int64)[inverse]
 
     @property
     def unfused(self) -> "Program":
-        """The same with a kernel for each instruction: as it is."""
-        return self
+        """The same with a kernel for each instruction."""
+        if not self.fused:
+            return self
+        return Program(self.tape, *self._given, self.reverse)
 
     @property
     def has_python_gates(self) -> bool:
         return any(gate.python is not None for gate in self.tape.gates)
 
 
-_BY_OPCODE = {op.opcode: op for op in OPS}
+@dataclass(frozen=True)
+class _Refs:
+    """Where groups' operands and exports lie, one entry for each: places, rows of cotangents."""
+
+    places: Ints
+    results: Ints
+    shared: Flags
+    cotangents: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    fresh: Flags = field(default_factory=lambda: np.empty(0, np.bool_))
+    flowing: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True)
+class _Expanded:
+    """The entries of chosen groups: how many each has, whose, which of its, and their indices."""
+
+    counts: Ints
+    owner: Ints
+    position: Ints
+    index: Ints
+
+
+def _expand(starts: Ints, chosen: Ints) -> _Expanded:
+    counts = starts[chosen + 1] - starts[chosen]
+    owner = np.repeat(np.arange(len(chosen)), counts)
+    position = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return _Expanded(counts, owner, position, starts[chosen][owner] + position)
+
+
+def _bits(flags: Flags) -> int:
+    return sum(1 << int(k) for k in np.flatnonzero(flags))
+
+
 _OPAQUE = {op.opcode for op in OPS if op.zero_derivative}
-
-
-_SHORT = 1000
-"""Instructions up to which Python is faster than loading a compiled function."""
-
-
-def _propagate(
-    starts: Ints,
-    operands: npt.NDArray[np.int32],
-    first_result: int,
-    opaque: Flags,
-    lane: Flags,
-    active: Flags,
-) -> None:
-    """Mark the results that differ by lane, and those that a gradient flows through.
-
-    ``lane`` and ``active`` hold one flag a slot, set for inputs and constants; ``opaque`` says
-    which instructions no gradient passes.
-    """
-    if len(opaque) > _SHORT:
-        from tapeflow.blocks import propagate
-
-        propagate(starts, operands, first_result, opaque, lane, active)
-        return
-    places, lanes, actives = operands.tolist(), lane.tolist(), active.tolist()
-    bounds = starts.tolist()
-    for i, blocked in enumerate(opaque.tolist()):
-        own = places[bounds[i] : bounds[i + 1]]
-        lanes[first_result + i] = any(lanes[slot] for slot in own)
-        actives[first_result + i] = not blocked and any(actives[slot] for slot in own)
-    lane[:], active[:] = lanes, actives
 
 
 def _opaque(tape: Tape) -> Flags:
     flags = np.zeros(FIRST_GATE + len(tape.gates), np.bool_)
     flags[list(_OPAQUE)] = True
-    return flags[tape.opcodes]
-
-
-def _number(wanted: Flags) -> tuple[Ints, int]:
-    """The rank of each wanted slot among them (others have none), and their count."""
-    ranks = np.cumsum(wanted) - 1
-    return np.where(wanted, ranks, -1), int(wanted.sum())
-
-
-def _masks(owner: Ints, position: Ints, flags: Flags, n: int) -> Ints:
-    """The flags of each instruction's operands as the bits of one number."""
-    return np.bincount(owner, np.where(flags, 1 << position, 0), n).astype(np.int64)
+    opaque: Flags = flags[tape.opcodes]
+    return opaque
 
 
 def aligned(shape: int | Sequence[int]) -> Floats:

@@ -13,7 +13,8 @@ from tapeflow.structure import Floats, Ints, Structure, is_number, leaf_of
 from tapeflow.tape import Tape
 
 if TYPE_CHECKING:
-    from tapeflow.batch import BatchProgram, Source
+    from tapeflow.batch import BatchProgram
+    from tapeflow.batch_run import Source
 
 Axis = int | None
 
@@ -270,7 +271,7 @@ class _Plan:
 
     def source(self, leaves: Sequence[Any]) -> "Source":
         """Where every input's numbers are: in the caller's own arrays, if they fit."""
-        from tapeflow.batch import Source
+        from tapeflow.batch_run import Source
 
         arrays = [
             np.ascontiguousarray(leaf, np.float64)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import tapeflow as tpf
 from tapeflow import reference
-from tapeflow.batch import BatchProgram, Source
+from tapeflow.batch import BatchProgram
+from tapeflow.batch_run import Source
 from tapeflow.evaluate import sample_program
 from tapeflow.tape import Tape
 from tests.strategies import identical, numbers, tapes, wild

@@ -26,15 +26,19 @@ def raise_pending(evaluation: int) -> None:
 class GateKernels:
     """The forward and the reverse kernel of a Python gate, for one kind of operands.
 
-    shared: the operands (as bits) that lie in single numbers, not in rows of lanes. keep: a
+    shared: the operands (as bits) that lie in single numbers, not in rows of lanes. active, fresh:
+    those that have cotangents, and those whose cotangents nothing has been added to. keep: a
     reverse sweep follows, so the instances that ran forward are kept for it, by the place of
     the instruction's result, which no other evaluation uses.
     """
 
-    def __init__(self, gate: Any, lanes: bool, shared: int, active: int, keep: bool) -> None:
+    def __init__(
+        self, gate: Any, lanes: bool, shared: int, active: int, fresh: int, keep: bool
+    ) -> None:
         self._gate, self._lanes, self._keep = gate, lanes, keep
         self._shared = [bool(shared >> k & 1) for k in range(gate.arity)]
         self._active = [bool(active >> k & 1) for k in range(gate.arity)]
+        self._fresh = [bool(fresh >> k & 1) for k in range(gate.arity)]
 
     def _operands(self, values: int, single: int, record: Any, lanes: int) -> list[list[float]]:
         """Each lane's operands."""
@@ -59,9 +63,13 @@ class GateKernels:
     def reverse(self, values: int, cotangents: int, single: int, record: int, lanes: int) -> None:
         arity = self._gate.arity
         places = record_at(record, 2 + 2 * arity)
-        flowing = _row(cotangents, places[1], lanes)
+        # A copy: an operand's fresh cotangent may lie where this one was.
+        flowing = _row(cotangents, places[1], lanes).copy()
         instances = _instances[values, int(places[0])]
         rows = [_row(cotangents, place, lanes) for place in places[2 + arity :]]
+        for row, active, fresh in zip(rows, self._active, self._fresh, strict=True):
+            if active and fresh:
+                row[:] = -0.0
         for lane, instance in enumerate(instances):
             if flowing[lane] == 0.0:
                 continue  # an absolute zero skips the gate, as it skips every other

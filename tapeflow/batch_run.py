@@ -1,0 +1,268 @@
+"""One evaluation of a batch: blocks of lanes, shared by threads, with sums in a fixed tree."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tapeflow import blocks, debug, settings
+from tapeflow.addresses import GROUP
+from tapeflow.columns import Columns, table_of
+from tapeflow.interpreter import execute
+from tapeflow.kernels.callbacks import raise_pending
+from tapeflow.program import Code, aligned
+from tapeflow.structure import Floats, Ints
+from tapeflow.threads import pool
+
+_SMALL = 200_000
+"""Instructions times lanes below which handing work to another thread costs more than it saves."""
+
+_LONG = 50_000_000
+"""Instructions times lanes of one task: some milliseconds, between which Ctrl-C is heard."""
+
+Workspace = tuple[Floats, Floats, Floats]
+"""Rows of values and of cotangents, and the stack of sums, of one thread."""
+
+NO_ROWS = np.empty((0, 3), np.int64)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a batch's inputs come from: address of sample 0 and stride in bytes, by input slot.
+
+    An input that all samples share has stride 0. ``keep`` holds the arrays, to keep them alive.
+    """
+
+    addresses: Ints
+    strides: Ints
+    shared_values: Floats
+    keep: tuple[Any, ...]
+
+
+class Ready:
+    """A program with memory for the threads that run it."""
+
+    def __init__(self, program: Any, n_sums: int) -> None:
+        self.program, self.n_sums = program, n_sums
+        self._free: dict[int, list[Workspace]] = {}
+
+    @property
+    def rows(self) -> int:
+        n: int = self.program.n_value_rows + self.program.n_cotangent_rows
+        return n
+
+    def workspace(self, width: int) -> Workspace:
+        """Memory for one thread that nothing else uses; give it back with `release`."""
+        try:
+            return self._free.setdefault(width, []).pop()
+        except IndexError:
+            return (
+                aligned(self.program.n_value_rows * width),
+                aligned(self.program.n_cotangent_rows * width),
+                aligned((blocks.LEVELS, self.n_sums * GROUP)),
+            )
+
+    def release(self, width: int, workspace: Workspace) -> None:
+        self._free[width].append(workspace)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the sweeps of a block read and leave, as rows of three numbers (see `blocks`).
+
+    inputs: the row of each input that differs by lane.
+    """
+
+    inputs: Ints
+    seeds: Ints
+    sums: Ints
+    outputs: Ints
+    gradients: Ints
+
+
+class Run:
+    """One evaluation of a batch: its memory, its tables and its threads."""
+
+    def __init__(self, batch: Any, source: Source, n_lanes: int, reduce: str | None) -> None:
+        self.batch, self.source, self.n_lanes, self.reduce = batch, source, n_lanes, reduce
+        tape = batch.tape
+        self.ready: Ready = batch.ready
+        self.program = self.ready.program
+        self.width = batch.width(n_lanes)
+        rows = 1 if reduce else n_lanes
+        self.values = Columns(rows, [leaf.size for leaf in tape.output_structure.leaves])
+        self.gradients = Columns(rows, batch.leaves)
+        self.shared = self._new_shared()
+        self.stop = np.zeros(1, np.int64)
+        self.n_sums = self.ready.n_sums
+        self.sums: Floats = aligned((0, self.n_sums * GROUP))
+        self._jobs: dict[Ready, tuple[Ints, Any]] = {}
+
+    def _new_shared(self) -> Floats:
+        """The single numbers: shared inputs and constants, with room for results."""
+        tape = self.batch.tape
+        shared = aligned(tape.n_slots)
+        shared[: tape.n_inputs] = self.source.shared_values
+        shared[tape.n_inputs : int(tape.slots[0])] = tape.constants
+        return shared
+
+    def run(self) -> None:
+        """Fill in values and gradients."""
+        self._execute_shared(self.program.shared_forward)
+        if self.n_lanes:
+            self._sweep()
+        self._raise_errors_of_gates()
+        self._shared_results()
+        self._raise_errors_of_gates()
+
+    def _execute_shared(self, code: Code, cotangents: Floats | None = None) -> None:
+        """Run forward or, with cotangents, reverse code of the shared part."""
+        if settings.current().debug_nans:
+            debug.check_shared(self.program, code, self.shared, cotangents)
+            return
+        address = 0 if cotangents is None else cotangents.ctypes.data
+        execute(code.address, len(code), self.shared.ctypes.data, address, 0, 1)
+
+    def _raise_errors_of_gates(self) -> None:
+        if self.program.has_python_gates:
+            raise_pending(self.shared.ctypes.data)
+
+    def _job(self, ready: Ready) -> Ints:
+        """The compiled sweep's job, for a program."""
+        if ready not in self._jobs:
+            self._jobs[ready] = self._new_job(ready)
+        return self._jobs[ready][0]
+
+    def _new_job(self, ready: Ready) -> tuple[Ints, Any]:
+        batch, program = self.batch, ready.program
+        tables: Tables = batch.tables(program, self.values, self.gradients)
+        chosen = batch.lane_inputs
+        inputs = table_of(tables.inputs, self.source.addresses[chosen], self.source.strides[chosen])
+        job = np.zeros(blocks.BATCH_SIZE, np.int64)
+        job[blocks.BATCH_LANES], job[blocks.BATCH_WIDTH] = self.n_lanes, self.width
+        job[blocks.BATCH_STOP] = self.stop.ctypes.data
+        job[blocks.BATCH_FORWARD] = program.lane_forward.address
+        job[blocks.BATCH_N_FORWARD] = len(program.lane_forward)
+        job[blocks.BATCH_REVERSE] = program.lane_reverse.address
+        job[blocks.BATCH_N_REVERSE] = len(program.lane_reverse)
+        job[blocks.BATCH_SHARED] = self.shared.ctypes.data
+        for place, table in (
+            (blocks.BATCH_INPUTS, inputs),
+            (blocks.BATCH_OUTPUTS, tables.outputs),
+            (blocks.BATCH_SEEDS, tables.seeds),
+            (blocks.BATCH_GRADIENTS, tables.gradients),
+            (blocks.BATCH_REDUCED, tables.sums),
+        ):
+            job[place], job[place + 1] = table.ctypes.data, len(table)
+        return job, (tables, inputs)
+
+    # The sweep itself.
+
+    def _sweep(self) -> None:
+        n_blocks = -(-self.n_lanes // self.width)
+        current = settings.current()
+        work = self.n_lanes * self.batch.work
+        threads = 1 if work < _SMALL or current.debug_nans else current.threads
+        # A task is a power of two of blocks, so that its sums are a subtree of the whole tree.
+        share = min(n_blocks, _LONG * n_blocks // max(work, 1))
+        if threads > 1:
+            share = min(share, n_blocks // (8 * threads))
+        size = 1 << max(0, share.bit_length() - 1)
+        n_tasks = -(-n_blocks // size)
+        threads = min(threads, n_tasks)
+        self.sums = aligned((n_tasks, self.n_sums * GROUP))
+        tasks = iter(range(n_tasks))
+        run = self._check_tasks if current.debug_nans else self._run_tasks
+        if threads == 1:
+            run(tasks, size, n_blocks)
+            return
+        helpers = [
+            pool(threads).submit(self._run_tasks, tasks, size, n_blocks) for _ in range(threads - 1)
+        ]
+        self._join(helpers, tasks, size, n_blocks)
+
+    def _join(
+        self, helpers: list[Future[None]], tasks: Iterator[int], size: int, n_blocks: int
+    ) -> None:
+        """Work beside the helpers until all is done; whatever happens, none runs on after it."""
+        try:
+            # This thread works too, so a batch inside a batch never waits for a full pool.
+            self._run_tasks(tasks, size, n_blocks)
+        except BaseException:
+            self.stop[0] = 1
+            raise
+        finally:
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.exception()
+        for helper in helpers:
+            if not helper.cancelled():
+                helper.result()
+
+    def _run_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
+        ready, workspace = self.ready, self.ready.workspace(self.width)
+        for task in tasks:
+            if self.batch.ready is not ready:
+                # A faster program of the same bits has been made meanwhile.
+                ready.release(self.width, workspace)
+                ready = self.batch.ready
+                workspace = ready.workspace(self.width)
+            values, cotangents, stack = workspace
+            blocks.run_blocks(
+                self._job(ready),
+                values.ctypes.data,
+                cotangents.ctypes.data,
+                stack.ctypes.data,
+                task * size,
+                min((task + 1) * size, n_blocks),
+                self.sums[task].ctypes.data,
+            )
+        ready.release(self.width, workspace)
+
+    def _check_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
+        """As `_run_tasks`, after looking for the first NaN of each block."""
+        checked = Ready(self.program.unfused, self.n_sums)
+        values, cotangents, _ = checked.workspace(self.width)
+        job = self._job(checked)
+        for block in range(n_blocks):
+            debug.check_block(checked.program, job, values, cotangents, block, self.shared)
+        self._run_tasks(tasks, size, n_blocks)
+
+    # What is left when the lanes are done.
+
+    def _shared_results(self) -> None:
+        """Fill in what is the same for all lanes, and sweep the shared part in reverse."""
+        program, batch, tape = self.program, self.batch, self.batch.tape
+        totals = self._totals()
+        scale = float(self.n_lanes) if self.reduce == "sum" else 1.0
+        shared_slots = tape.outputs[batch.shared_outputs]
+        self.values.fill(batch.shared_outputs, scale * self.shared[shared_slots])
+        if self.reduce:
+            self.values.fill(batch.lane_outputs, totals[batch.output_sums])
+            self.gradients.fill(batch.lane_wanted, totals[batch.gradient_sums])
+        if not batch.shared_wanted.size:
+            return
+        cotangents = aligned(tape.n_slots)
+        cotangents.fill(-0.0)
+        np.add.at(cotangents, shared_slots, scale)
+        cotangents[program.boundary] += totals[batch.boundary_sums]
+        self._execute_shared(program.shared_reverse, cotangents)
+        gradients = cotangents[batch.wanted[batch.shared_wanted]] + 0.0
+        self.gradients.fill(batch.shared_wanted, gradients)
+
+    def _totals(self) -> Floats:
+        """The sum, or mean, of each reduced row over the whole batch."""
+        if not self.n_lanes:
+            return np.full(self.n_sums, 0.0 if self.reduce == "sum" else np.nan)
+        sums = self.sums
+        while len(sums) > 1:
+            pairs = sums[: len(sums) // 2 * 2]
+            odd = sums[len(pairs) :]
+            sums = np.concatenate([pairs[0::2] + pairs[1::2], odd])
+        groups = sums.reshape(self.n_sums, GROUP)
+        for half in (4, 2, 1):
+            groups = groups[:, :half] + groups[:, half:]
+        totals: Floats = groups[:, 0] + 0.0
+        return totals / self.n_lanes if self.reduce == "mean" else totals

@@ -1,0 +1,202 @@
+"""Writes a body's kernel as LLVM IR, by evaluating its rules on IR values.
+
+Products and sums come in the order in which a sweep instruction by instruction makes them, so a
+body of many gives the bits that kernels of one each would.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from tapeflow.kernels.body import FORWARD, REVERSE, WIDTH, Kernel
+from tapeflow.kernels.emit import Emitter, Float
+from tapeflow.rules import azfma
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_POINTER, _DOUBLE = ir.PointerType(), ir.DoubleType()
+
+
+def emit(kernel: Kernel) -> str:
+    """The kernel as LLVM IR."""
+    module = ir.Module(kernel.symbol)
+    signature = ir.FunctionType(ir.VoidType(), [_POINTER] * 4 + [_I64])
+    function = ir.Function(module, signature, kernel.symbol)
+    for pointer in function.args[:4]:
+        pointer.add_attribute("noalias")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    writer = _Writer(kernel, builder, function)
+    if not kernel.lanes:
+        writer.write(ir.Constant(_I64, 0))
+        builder.ret_void()
+        return str(module)
+    lanes = function.args[4]
+    loop, end = function.append_basic_block("loop"), function.append_basic_block("end")
+    entry = builder.block
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    lane = builder.phi(_I64)
+    lane.add_incoming(ir.Constant(_I64, 0), entry)
+    writer.write(lane)
+    following = builder.add(lane, ir.Constant(_I64, WIDTH))
+    lane.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, lanes), loop, end)
+    builder.position_at_end(end)
+    builder.ret_void()
+    return str(module)
+
+
+class _Writer:
+    """Writes the places from a kernel's record once, and the arithmetic for some lanes."""
+
+    def __init__(self, kernel: Kernel, builder: ir.IRBuilder, function: ir.Function) -> None:
+        self.kernel, self.builder = kernel, builder
+        self.body = kernel.body
+        self.emitter = Emitter(builder, WIDTH if kernel.lanes else 1)
+        values, cotangents, self.single, self.record, self.lanes = function.args
+        n, arity = len(self.body.exports), self.body.arity
+        self.exports = [self._row(values, k) for k in range(n)]
+        first = n if kernel.sweep == FORWARD else 2 * n
+        # A body may read a hundred single numbers: they are loaded where they are used, and not
+        # held in registers through the loop.
+        self.operands = [
+            self._single(first + k) if kernel.shared >> k & 1 else self._row(values, first + k)
+            for k in range(arity)
+        ]
+        if kernel.sweep != FORWARD:
+            self.flowing = {
+                j: self._row(cotangents, n + k)
+                for k, j in enumerate(self.body.exports)
+                if kernel.flowing >> k & 1
+            }
+            self.totals = {
+                k: self._row(cotangents, first + arity + k)
+                for k in range(arity)
+                if kernel.active >> k & 1
+            }
+
+    def _place(self, position: int) -> ir.Value:
+        pointer = self.builder.gep(self.record, [ir.Constant(_I64, position)], source_etype=_I32)
+        return self.builder.zext(self.builder.load(pointer, typ=_I32, align=4), _I64)
+
+    def _row(self, base: ir.Value, position: int) -> ir.Value:
+        place = self._place(position)
+        if self.kernel.lanes:
+            place = self.builder.mul(place, self.lanes)
+        return self.builder.gep(base, [place], source_etype=_DOUBLE)
+
+    def _single(self, position: int) -> ir.Value:
+        return self.builder.gep(self.single, [self._place(position)], source_etype=_DOUBLE)
+
+    def _load(self, row: ir.Value, lane: ir.Value) -> Float:
+        pointer = self.builder.gep(row, [lane], source_etype=_DOUBLE)
+        return Float(self.emitter, self.builder.load(pointer, typ=self.emitter.float_type, align=8))
+
+    def _store(self, row: ir.Value, lane: ir.Value, value: Float) -> None:
+        pointer = self.builder.gep(row, [lane], source_etype=_DOUBLE)
+        self.builder.store(value.value, pointer, align=8)
+
+    def write(self, lane: ir.Value) -> None:
+        """The arithmetic for the lanes from ``lane`` on."""
+        steps = self._forward(lane)
+        if self.kernel.sweep != FORWARD:
+            self._reverse(lane, steps)
+
+    def _forward(self, lane: ir.Value) -> Sequence[Any]:
+        """Each instruction's partials; results are stored, or in reverse loaded."""
+        read: dict[int, Float] = {}
+        results: list[Float] = []
+        steps = []
+        exports = dict(zip(self.body.exports, self.exports, strict=True))
+
+        def operand(k: int) -> Float:
+            if k >= 0:
+                return results[k]
+            if ~k not in read:
+                place = self.operands[~k]
+                if self.kernel.shared >> ~k & 1:
+                    number = self.builder.load(place, typ=_DOUBLE, align=8)
+                    read[~k] = Float(self.emitter, self.emitter.splat(number))
+                else:
+                    read[~k] = self._load(place, lane)
+            return read[~k]
+
+        for j, (op, places) in enumerate(zip(self.body.ops, self.body.operands, strict=True)):
+            operands = [operand(k) for k in places]
+            stored = None
+            if j in exports and self.kernel.sweep == REVERSE:
+                stored = self._load(exports[j], lane)
+            before = self.builder.block, len(self.builder.block.instructions)
+            value, partials = op.rule(*operands)
+            result = self.emitter.float(value)
+            if stored is not None:
+                self._use_stored(operands, result, stored, before)
+            elif j in exports:
+                self._store(exports[j], lane, result)
+            results.append(result)
+            steps.append(partials)
+        return steps
+
+    def _use_stored(
+        self, operands: Sequence[Float], value: Float, stored: Float, before: tuple[ir.Block, int]
+    ) -> None:
+        """Let what follows use the value of the forward sweep, not compute it again.
+
+        before: the block, and the place in it, where the instruction begins.
+        """
+        given = [operand.value for operand in operands]
+        if not isinstance(value.value, ir.Instruction) or value.value in given:
+            return
+        blocks = list(self.builder.function.blocks)
+        first, start = before
+        for block in blocks[blocks.index(first) :]:
+            for instruction in block.instructions[start if block is first else 0 :]:
+                instruction.replace_usage(value.value, stored.value)
+        value.value = stored.value
+
+    def _reverse(self, lane: ir.Value, steps: Sequence[Any]) -> None:
+        """Collect cotangents, the last instruction's first."""
+        body, kernel = self.body, self.kernel
+        nothing = self.emitter.float(-0.0)
+        flows: dict[int, Float] = {}
+        inner = {j: self._load(row, lane) for j, row in self.flowing.items()}
+        active = self._active()
+        stored: set[int] = set()
+        for j in reversed(range(len(body))):
+            flowing = inner.pop(j, None)
+            if flowing is None or not active[j]:
+                continue
+            for k, partial in zip(body.operands[j], steps[j], strict=True):
+                if k >= 0:
+                    if active[k]:
+                        inner[k] = self._plus(inner.get(k, nothing), flowing, partial)
+                elif ~k in self.totals:
+                    if ~k not in flows:
+                        fresh = kernel.fresh >> ~k & 1
+                        flows[~k] = nothing if fresh else self._load(self.totals[~k], lane)
+                    flows[~k] = self._plus(flows[~k], flowing, partial)
+                    if len(body) == 1:
+                        # One slot may be two operands, of which the second adds to the first.
+                        self._store(self.totals[~k], lane, flows.pop(~k))
+                        stored.add(~k)
+        for k, row in self.totals.items():
+            if k not in stored and (k in flows or kernel.fresh >> k & 1):
+                self._store(row, lane, flows.get(k, nothing))
+
+    def _active(self) -> list[bool]:
+        """Which instructions a gradient flows through."""
+        active: list[bool] = []
+        for op, places in zip(self.body.ops, self.body.operands, strict=True):
+            own = any(active[k] if k >= 0 else self.kernel.active >> ~k & 1 for k in places)
+            active.append(bool(own) and not op.zero_derivative)
+        return active
+
+    def _plus(self, total: Float, flowing: Float, partial: Any) -> Float:
+        if isinstance(partial, float):
+            if partial == 0.0:
+                return total
+            if partial in (1.0, -1.0):
+                moved: Float = total + flowing if partial > 0.0 else total - flowing
+                return moved
+        result: Float = azfma(flowing, self.emitter.float(partial), total)
+        return result

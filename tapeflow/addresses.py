@@ -41,6 +41,23 @@ if config.DISABLE_JIT:
     def copy_group(target: int, source: int) -> None:
         ctypes.memmove(int(target), int(source), 8 * GROUP)
 
+    def turn_tile(target: int, target_step: int, source: int, source_step: int) -> None:
+        for j in range(GROUP):
+            for k in range(GROUP):
+                store_float(
+                    target + k * target_step, 8 * j, load_float(source + j * source_step, 8 * k)
+                )
+
+    def turn_tile_out(target: int, target_step: int, source: int, source_step: int) -> None:
+        for j in range(GROUP):
+            for k in range(GROUP):
+                number = load_float(source + j * source_step, 8 * k) + 0.0
+                store_float(target + k * target_step, 8 * j, number)
+
+    def stream_group(target: int, source: int) -> None:
+        for k in range(0, 8 * GROUP, 8):
+            store_float(target, k, load_float(source, k) + 0.0)
+
     def stack_memory() -> int:
         memory = (ctypes.c_double * STACK)()
         _stacks.append(memory)
@@ -131,6 +148,64 @@ else:
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             value = builder.load(_at(builder, args[1]), align=8, typ=_VECTOR)
             builder.store(value, _at(builder, args[0]), align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), emit
+
+    def _turn(context: Any, builder: Any, args: Any, out: bool) -> Any:
+        target, target_step, source, source_step = args
+
+        def at(base: Any, step: Any, j: int) -> Any:
+            return _at(builder, base, builder.mul(step, ir.Constant(_INT64, j)))
+
+        rows = [builder.load(at(source, source_step, j), align=8, typ=_VECTOR) for j in range(8)]
+        kind = ir.VectorType(_INT32, GROUP)
+        for s in (1, 2, 4):
+            # Swap the off-diagonal squares of s x s numbers.
+            low = ir.Constant(kind, [k + (GROUP - s if k & s else 0) for k in range(GROUP)])
+            high = ir.Constant(kind, [k + (GROUP if k & s else s) for k in range(GROUP)])
+            for j in range(GROUP):
+                if not j & s:
+                    a, b = rows[j], rows[j + s]
+                    rows[j] = builder.shuffle_vector(a, b, low)
+                    rows[j + s] = builder.shuffle_vector(a, b, high)
+        zero = ir.Constant(_VECTOR, [0.0] * GROUP)
+        for j, row in enumerate(rows):
+            # Adding zero makes the sweeps' negative zeros positive.
+            number = builder.fadd(row, zero) if out else row
+            builder.store(number, at(target, target_step, j), align=8)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def turn_tile(typing: Any, target: Any, target_step: Any, source: Any, source_step: Any) -> Any:
+        """Transpose 8 x 8 numbers: rows of eight, each a step of bytes after the one before."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return _turn(context, builder, args, out=False)
+
+        return types.void(*[types.int64] * 4), emit
+
+    @intrinsic
+    def turn_tile_out(
+        typing: Any, target: Any, target_step: Any, source: Any, source_step: Any
+    ) -> Any:
+        """As `turn_tile`, with zero added to each number."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return _turn(context, builder, args, out=True)
+
+        return types.void(*[types.int64] * 4), emit
+
+    @intrinsic
+    def stream_group(typing: Any, target: Any, source: Any) -> Any:
+        """Store a group plus zero past the caches, at a multiple of 64 bytes."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.load(_at(builder, args[1]), align=8, typ=_VECTOR)
+            number = builder.fadd(value, ir.Constant(_VECTOR, [0.0] * GROUP))
+            store = builder.store(number, _at(builder, args[0]), align=64)
+            once = builder.module.add_metadata([ir.Constant(_INT32, 1)])
+            store.set_metadata("nontemporal", once)
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64), emit

@@ -58,6 +58,7 @@ class ArrayBatch(BatchProgram):
             if own
         ]
         self.tape, self.leaves, self.reduced = tape, sizes, reduced
+        self.recyclers = []
         run = pullback(tape, leaf_wanted) if any(leaf_wanted) else tape
         # The seeds are shared, and one each.
         lanes = np.concatenate([lane, np.zeros(run.n_inputs - tape.n_inputs, np.bool_)])

@@ -6,7 +6,7 @@ import numpy as np
 
 from tapeflow import settings
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Source, Tables
-from tapeflow.columns import Columns, table_of
+from tapeflow.columns import Columns, Recycler, table_of
 from tapeflow.program import Flags, Program
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
@@ -31,6 +31,8 @@ class BatchProgram:
         self, tape: Tape, lane: Flags, wanted: Flags, leaves: Sequence[int], reduced: bool
     ) -> None:
         self.tape, self.leaves, self.reduced = tape, leaves, reduced
+        # Taking one with pop() is a single step, so no two evaluations have the same.
+        self.recyclers: list[Recycler] = []
         self._use = lane, wanted, bool(leaves)
         program = Program(tape, *self._use)
         self.wanted = np.flatnonzero(wanted) if leaves else np.empty(0, np.int64)
@@ -81,6 +83,7 @@ class BatchProgram:
         """
         run = self._new_run(source, n_lanes, reduce)
         run.run()
+        self.recyclers.append(run.recycler)
         return run.values.arrays, run.gradients.arrays
 
     def _new_run(self, source: Source, n_lanes: int, reduce: str | None) -> Run:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapeflow import blocks, debug, settings
 from tapeflow.addresses import GROUP
-from tapeflow.columns import Columns, table_of
+from tapeflow.columns import Columns, Recycler, table_of
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import Code, aligned
@@ -21,6 +21,9 @@ _SMALL = 200_000
 
 _LONG = 50_000_000
 """Instructions times lanes of one task: some milliseconds, between which Ctrl-C is heard."""
+
+_STREAMED = 1 << 24
+"""Bytes of results above which they go past the caches, which they would only sweep clean."""
 
 Workspace = tuple[Floats, Floats, Floats]
 """Rows of values and of cotangents, and the stack of sums, of one thread."""
@@ -92,8 +95,14 @@ class Run:
         self.program = self.ready.program
         self.width = batch.width(n_lanes)
         rows = 1 if reduce else n_lanes
-        self.values = Columns(rows, [leaf.size for leaf in tape.output_structure.leaves])
-        self.gradients = Columns(rows, batch.leaves)
+        try:
+            self.recycler = batch.recyclers.pop()
+        except IndexError:
+            self.recycler = Recycler()
+        self.recycler.forget(rows)
+        sizes = [leaf.size for leaf in tape.output_structure.leaves]
+        self.values = Columns(rows, sizes, self.recycler, "values")
+        self.gradients = Columns(rows, batch.leaves, self.recycler, "gradients")
         self.shared = self._new_shared()
         self.stop = np.zeros(1, np.int64)
         self.n_sums = self.ready.n_sums
@@ -143,6 +152,8 @@ class Run:
         job = np.zeros(blocks.BATCH_SIZE, np.int64)
         job[blocks.BATCH_LANES], job[blocks.BATCH_WIDTH] = self.n_lanes, self.width
         job[blocks.BATCH_STOP] = self.stop.ctypes.data
+        results = sum(array.nbytes for array in self.values.arrays + self.gradients.arrays)
+        job[blocks.BATCH_STREAM] = results > _STREAMED
         job[blocks.BATCH_FORWARD] = program.lane_forward.address
         job[blocks.BATCH_N_FORWARD] = len(program.lane_forward)
         job[blocks.BATCH_REVERSE] = program.lane_reverse.address

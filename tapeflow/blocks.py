@@ -11,6 +11,9 @@ from tapeflow.addresses import (
     load_float,
     load_int,
     store_float,
+    stream_group,
+    turn_tile,
+    turn_tile_out,
 )
 from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
 
@@ -23,6 +26,7 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
     BATCH_LANES,
     BATCH_WIDTH,
     BATCH_STOP,
+    BATCH_STREAM,
     BATCH_FORWARD,
     BATCH_N_FORWARD,
     BATCH_REVERSE,
@@ -39,7 +43,7 @@ from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
     BATCH_REDUCED,
     BATCH_N_REDUCED,
     BATCH_SIZE,
-) = range(19)
+) = range(20)
 
 PRODUCT = 2
 
@@ -48,37 +52,93 @@ LEVELS = 48
 
 
 @compiled()
-def load_lanes(job, values, first, n, lanes):
-    """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
-    table = job[BATCH_INPUTS]
-    for k in range(job[BATCH_N_INPUTS]):
-        row = values + 8 * lanes * load_int(table + 24 * k)
-        stride = load_int(table + 24 * k + 16)
-        source = load_int(table + 24 * k + 8) + first * stride
-        if stride == 8:
-            for lane in range(n):
-                store_float(row, 8 * lane, load_float(source, 8 * lane))
-        else:
-            for lane in range(n):
-                store_float(row, 8 * lane, load_float(source, stride * lane))
-        for lane in range(n, lanes):
-            store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
+def tile_from(table, n_rows, k):
+    """Where eight rows begin that lie side by side in the caller's array; -1 if none do at k.
+
+    They are eight numbers of each sample, moved together as a tile. The last tile goes back over
+    rows that another has moved.
+    """
+    first = min(k, n_rows - GROUP)
+    if first < 0:
+        return -1
+    own = table + 24 * first
+    stride = load_int(own + 16)
+    if stride == 8:
+        return -1
+    for j in range(1, GROUP):
+        other = own + 24 * j
+        if (
+            load_int(other) != load_int(own) + j
+            or load_int(other + 8) != load_int(own + 8) + 8 * j
+            or load_int(other + 16) != stride
+        ):
+            return -1
+    return first
 
 
 @compiled()
-def store_lanes(table, n_rows, rows, first, n, lanes):
-    """Copy a block of values or cotangents out to the places of a table."""
-    for k in range(n_rows):
-        row = rows + 8 * lanes * load_int(table + 24 * k)
-        stride = load_int(table + 24 * k + 16)
-        target = load_int(table + 24 * k + 8) + first * stride
-        # Adding zero makes the sweeps' negative zeros positive.
-        if stride == 8:
-            for lane in range(n):
-                store_float(target, 8 * lane, load_float(row, 8 * lane) + 0.0)
-        else:
-            for lane in range(n):
-                store_float(target, stride * lane, load_float(row, 8 * lane) + 0.0)
+def load_lanes(job, values, first, n, lanes):
+    """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
+    table, n_rows = job[BATCH_INPUTS], job[BATCH_N_INPUTS]
+    k = 0
+    while k < n_rows:
+        tile = tile_from(table, n_rows, k)
+        start = k if tile < 0 else tile
+        row = values + 8 * lanes * load_int(table + 24 * start)
+        stride = load_int(table + 24 * start + 16)
+        source = load_int(table + 24 * start + 8) + first * stride
+        k = start + (1 if tile < 0 else GROUP)
+        moved = 0
+        if tile >= 0:
+            moved = n // GROUP * GROUP
+            for lane in range(0, moved, GROUP):
+                turn_tile(row + 8 * lane, 8 * lanes, source + stride * lane, stride)
+        for _ in range(k - start):
+            if stride == 8:
+                for lane in range(moved, n):
+                    store_float(row, 8 * lane, load_float(source, 8 * lane))
+            else:
+                for lane in range(moved, n):
+                    store_float(row, 8 * lane, load_float(source, stride * lane))
+            for lane in range(n, lanes):
+                store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
+            row += 8 * lanes
+            source += 8
+
+
+@compiled()
+def store_lanes(table, n_rows, rows, first, n, lanes, stream):
+    """Copy a block of values or cotangents out to the places of a table.
+
+    stream: past the caches, as the results outgrow them.
+    """
+    k = 0
+    while k < n_rows:
+        tile = tile_from(table, n_rows, k)
+        start = k if tile < 0 else tile
+        row = rows + 8 * lanes * load_int(table + 24 * start)
+        stride = load_int(table + 24 * start + 16)
+        target = load_int(table + 24 * start + 8) + first * stride
+        k = start + (1 if tile < 0 else GROUP)
+        moved = 0
+        if tile >= 0:
+            moved = n // GROUP * GROUP
+            for lane in range(0, moved, GROUP):
+                turn_tile_out(target + stride * lane, stride, row + 8 * lane, 8 * lanes)
+        elif stream and stride == 8 and target % 64 == 0:
+            moved = n // GROUP * GROUP
+            for lane in range(0, moved, GROUP):
+                stream_group(target + 8 * lane, row + 8 * lane)
+        for _ in range(k - start):
+            # Adding zero makes the sweeps' negative zeros positive.
+            if stride == 8:
+                for lane in range(moved, n):
+                    store_float(target, 8 * lane, load_float(row, 8 * lane) + 0.0)
+            else:
+                for lane in range(moved, n):
+                    store_float(target, stride * lane, load_float(row, 8 * lane) + 0.0)
+            row += 8 * lanes
+            target += 8
 
 
 @compiled()
@@ -161,6 +221,7 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
     The range starts at a multiple of a power of two no smaller than its length, so its sums are a
     subtree of the batch's tree. ``stack`` has room for LEVELS sums. Stops early at the stop flag.
     """
+    stream = job[BATCH_STREAM]
     width, size = job[BATCH_WIDTH], job[BATCH_N_REDUCED] * GROUP
     for block in range(first_block, last_block):
         if load_flag(job[BATCH_STOP]):
@@ -177,8 +238,10 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
             job[BATCH_REVERSE], job[BATCH_N_REVERSE], values, cotangents, job[BATCH_SHARED], lanes
         )
         # Not before: the last kernel forward may be the first in reverse.
-        store_lanes(job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS], values, first, n, lanes)
-        store_lanes(job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS], cotangents, first, n, lanes)
+        store_lanes(job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS], values, first, n, lanes, stream)
+        store_lanes(
+            job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS], cotangents, first, n, lanes, stream
+        )
         if size == 0:
             continue
         collect_block(job, values, cotangents, n, lanes, sums)

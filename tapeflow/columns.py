@@ -1,5 +1,6 @@
 """Results of a batch as columns of arrays, and the tables that tell the sweeps where they lie."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +17,54 @@ def table_of(*columns: Any) -> Ints:
     return table
 
 
+_ALONE = [np.empty(0)]
+_FREE = sys.getrefcount(_ALONE[0])
+"""How many references an array has that only a list holds."""
+
+_KEPT = 3
+"""Arrays of results that are remembered: a caller often has the last one still."""
+
+_LARGE, _LARGEST = 1 << 16, 1 << 28
+"""Bytes of an array from which, and up to which, it is used again."""
+
+
+class Recycler:
+    """Arrays of results that callers have let go, to be used again.
+
+    The pages of large fresh arrays cost more time than writing to them. One evaluation at a time
+    has a recycler.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[Any, list[Any]] = {}
+
+    def array(self, key: Any, shape: tuple[int, ...]) -> Floats:
+        """An uninitialised array; one with the same key and shape that nobody has, if there is."""
+        n_bytes = 8 * int(np.prod(shape))
+        if not _LARGE <= n_bytes <= _LARGEST:
+            return np.empty(shape)
+        given = self._given.setdefault((key, shape), [])
+        # Nobody else has the memory, or a view of it.
+        free = [k for k in range(len(given)) if sys.getrefcount(given[k]) == _FREE]
+        if not free:
+            if len(given) == _KEPT:
+                given.pop(0)
+            free = [len(given)]
+            given.append(np.empty(n_bytes + 64, np.uint8))
+        memory = given[free[0]]
+        first = -memory.ctypes.data % 64  # the start of a cache line
+        array: Floats = memory[first : first + n_bytes].view(np.float64).reshape(shape)
+        return array
+
+    def forget(self, rows: int) -> None:
+        """Let go of arrays for batches of other sizes."""
+        self._given = {key: own for key, own in self._given.items() if key[1][0] == rows}
+
+
 class Columns:
     """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf."""
 
-    def __init__(self, rows: int, sizes: Sequence[int]) -> None:
+    def __init__(self, rows: int, sizes: Sequence[int], recycler: Recycler, name: str) -> None:
         n = sum(sizes)
         self.addresses = np.empty(n, np.int64)
         self.strides = np.empty(n, np.int64)
@@ -27,10 +72,10 @@ class Columns:
         # A single row is one run of numbers, which the leaves' arrays are views of.
         self._row = np.empty(n) if rows == 1 else None
         first = 0
-        for size in sizes:
+        for k, size in enumerate(sizes):
             last = first + size
             if self._row is None:
-                array = np.empty((rows, size))
+                array = recycler.array((name, k), (rows, size))
             else:
                 array = self._row[first:last].reshape(1, size)
             self.addresses[first:last] = array.ctypes.data + 8 * np.arange(size)

@@ -93,7 +93,6 @@ def place_cotangents(
     export_starts,
     exports,
     active,
-    kept,
     rows,
     n_rows,
     runs,
@@ -104,10 +103,10 @@ def place_cotangents(
 ):
     """Walk the groups in reverse, as a sweep will, and give each cotangent a row while it lives.
 
-    rows: seeded slots' rows, -1 elsewhere; kept slots' rows are left in it. Marks the groups that
-    run, the exports that have cotangents (their rows in ``flowing``, or -1), and the operands
-    whose cotangents have a row, and are fresh: written, not added to. Returns how many rows there
-    are.
+    rows: seeded slots' rows; -2 less its row for a slot that keeps its row to the end, which
+    becomes the row itself when something flows to it; -1 elsewhere. Marks the groups that run, the
+    exports that have cotangents (their rows in ``flowing``, or -1), and the operands whose
+    cotangents have a row, and are fresh: written, not added to. Returns how many rows there are.
     """
     n_free = 0
     for g in range(len(operand_starts) - 2, -1, -1):
@@ -128,9 +127,9 @@ def place_cotangents(
                 continue
             if rows[slot] < 0:
                 fresh[k] = True
-                # What is kept to the end is never a row that was another's, so that rows which
-                # nothing flows to can be filled before the sweep.
-                if n_free and not kept[slot]:
+                if rows[slot] < -1:
+                    rows[slot] = -2 - rows[slot]
+                elif n_free:
                     n_free -= 1
                     rows[slot] = free[n_free]
                 else:

@@ -125,7 +125,7 @@ def elementary(function: Callable[..., Value]) -> Callable[..., Value]:
                 return function(*map(backend.lift, args))
         if hasattr(backend, "elementary"):
             return backend.elementary(function.__name__, args)
-        return function(*map(backend.lift, args))
+        return backend.once(function, args)
 
     return call
 

@@ -130,7 +130,9 @@ class Program:
         kept[self.boundary] = True
         seeded, counts = np.unique(tape.outputs, return_counts=True)
         flowed = self.lane[seeded] & self.active[seeded]
+        # Kept rows lie side by side in the order of their slots, after those of the seeds.
         rows = np.full(tape.n_slots, -1, np.int64)
+        rows[kept] = -2 - int(flowed.sum()) - np.arange(kept.sum())
         rows[seeded[flowed]] = np.arange(flowed.sum())
         self.seeds = np.stack([np.arange(flowed.sum()), counts[flowed]], axis=1)
         self._runs = np.zeros(len(lanes), np.bool_)
@@ -142,19 +144,18 @@ class Program:
             n,
             *lanes.references,
             self.active,
-            kept,
             rows,
-            int(flowed.sum()),
+            int(flowed.sum() + kept.sum()),
             self._runs,
             self._flowing,
             self._operand_rows,
             self._fresh,
             np.zeros(n_refs + len(seeded), np.int64),
         )
-        without = np.flatnonzero(kept & (rows < 0))
-        rows[without] = n_rows + np.arange(len(without))
+        without = np.flatnonzero(rows < -1)
+        rows[without] = -2 - rows[without]
         self.zero_rows = rows[without]
-        self.cotangent_rows, self.n_cotangent_rows = rows, n_rows + len(without)
+        self.cotangent_rows, self.n_cotangent_rows = rows, n_rows
 
     def _lane_code(self, lanes: Groups) -> None:
         """The code over rows. The last group turns from forward to reverse in one kernel."""
@@ -166,7 +167,9 @@ class Program:
         reverse = _Refs(
             places, results, shared, self._operand_rows, self._fresh, self._flowing
         )  # fmt: skip
-        turn = bool(self.fused and len(lanes) and self._runs[-1] and not lanes.has_python(-1))
+        turn = bool(
+            self.fused and len(lanes) and self._runs[-1] and not lanes.has_python(len(lanes) - 1)
+        )
         self.lane_forward = self._code(lanes, every[: len(every) - turn], FORWARD, True, forward)
         running = every[self._runs][::-1]
         self.lane_reverse = self._code(lanes, running, REVERSE, True, reverse, turn)
@@ -233,10 +236,11 @@ class Program:
         reverse = sweep != FORWARD
         flags = [refs.shared, refs.cotangents >= 0, refs.fresh] if reverse else [refs.shared]
         kinds = groups.kinds(chosen, flags, refs.flowing >= 0 if reverse else None)
-        _, first, inverse = np.unique(kinds, return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(kinds[turn:], return_index=True, return_inverse=True)
+        first = first + turn
         if turn:
-            first, inverse = np.append(first, 0), inverse.copy()
-            inverse[0] = len(first) - 1
+            inverse = np.append(len(first), inverse)
+            first = np.append(first, 0)
         kernels = []
         for k, g in enumerate(chosen[first].tolist()):
             body = groups.body(g)

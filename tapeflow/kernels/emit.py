@@ -21,6 +21,17 @@ _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _PYTHON_NUMBERS = (int, float, np.floating, np.integer)
 
 
+class _Splat(ir.Constant):  # type: ignore[misc]
+    """One number in every lane, in a text an eighth as long as that of the lanes."""
+
+    def __init__(self, kind: ir.Type, number: ir.Constant) -> None:
+        super().__init__(kind, None)
+        self._number = number
+
+    def get_reference(self) -> str:
+        return f"splat ({self._number})"
+
+
 class Emitter:
     """Writes instructions at a builder's position, on values of ``width`` lanes.
 
@@ -32,6 +43,8 @@ class Emitter:
         self.float_type = self._wide(ir.DoubleType())
         self.int_type = self._wide(_I64)
         self.mask_type = self._wide(_I1)
+        self._known: dict[Any, tuple[Any, Any]] = {}
+        self._aside = False
 
     def _wide(self, element: ir.Type) -> ir.Type:
         return element if self.width == 1 else ir.VectorType(element, self.width)
@@ -39,7 +52,8 @@ class Emitter:
     def _constant(self, kind: ir.Type, value: Any) -> ir.Constant:
         if self.width == 1:
             return ir.Constant(kind, value)
-        return ir.Constant(kind, [ir.Constant(kind.element, value)] * self.width)
+        one = ir.Constant(kind.element, value)
+        return _Splat(kind, one)
 
     def splat(self, scalar: ir.Value) -> ir.Value:
         """One number in every lane."""
@@ -74,6 +88,16 @@ class Emitter:
             kinds = [arg.value.type for arg in args]
             function = ir.Function(module, ir.FunctionType(result, kinds), name)
         return self.builder.call(function, [arg.value for arg in args])
+
+    def once(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """A function's value; for arguments that it had before, the value it gave then."""
+        args = [self.lift(arg) for arg in args]
+        if self._aside:  # what stands here does not reach other places
+            return function(*args)
+        key = (function, *(id(arg.value) for arg in args))
+        if key not in self._known:
+            self._known[key] = args, function(*args)  # the arguments, so that their ids stay theirs
+        return self._known[key][1]
 
     def lift(self, x: Any) -> Any:
         return x if isinstance(x, _Value) else self.float(x)
@@ -169,7 +193,9 @@ class Emitter:
         path, after = builder.append_basic_block("slow"), builder.append_basic_block("after")
         builder.cbranch(self._any(mask), path, after).set_weights([1, 1000])
         builder.position_at_end(path)
+        aside, self._aside = self._aside, True
         found = slow(*args)
+        self._aside = aside
         founds = [
             self.where(mask, s, f)
             for s, f in zip(found if several else (found,), fasts, strict=True)

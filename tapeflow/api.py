@@ -190,10 +190,7 @@ class Replay:
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         program = self.program
-        try:
-            workspace = program.free.pop()
-        except IndexError:
-            workspace = program.new_workspace()
+        workspace = program.take()
         if self.floats_only:
             # struct moves a few Python floats three times as fast as NumPy.
             self.pack(workspace.memory, 0, *leaves)
@@ -207,7 +204,7 @@ class Replay:
                 self.structure.pack(leaves, workspace.inputs)
             program.run(workspace)
             flat = workspace.take_results()
-        program.free.append(workspace)
+        workspace.home.append(workspace)
         gradient = self.build[0](flat) if self.single else tuple([b(flat) for b in self.build])
         return (self.value(flat), gradient) if self.with_value else gradient
 

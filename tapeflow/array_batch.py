@@ -119,6 +119,9 @@ class ArrayBatch(BatchProgram):
         share = max(n_lanes // settings.current().threads, _FEWEST)
         return min(widest, 1 << share.bit_length() - 1)
 
+    def _begin(self, n_lanes: int) -> None:
+        """Its kernels are fused, and loaded, as they are."""
+
     def _new_run(self, *args: object) -> Run:
         return _ArrayRun(self, *args)  # type: ignore[arg-type]
 

@@ -35,6 +35,7 @@ class ArrayWorkspace:
     """
 
     def __init__(self, sample: "ArraySample") -> None:
+        self.home = sample.free
         tape, program = sample.tape, sample.program
         n_outputs = len(tape.outputs)
         self.memory_of_values = aligned(program.n_places)
@@ -112,6 +113,13 @@ class ArraySample:
                 self.moves += _moves(self.program.places[slots], n_outputs + start)
                 first += last - start
 
+    def take(self) -> ArrayWorkspace:
+        """A workspace for one evaluation by `run`; give it back with ``home.append``."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return ArrayWorkspace(self)
+
     def new_workspace(self) -> ArrayWorkspace:
         """A workspace for the caller to keep."""
         return ArrayWorkspace(self)
@@ -188,14 +196,11 @@ class ArraySample:
 
     def results(self, leaves: Any) -> Floats:
         """Outputs, and with a reverse sweep gradients, at these leaves: a fresh array."""
-        try:
-            workspace = self.free.pop()
-        except IndexError:
-            workspace = self.new_workspace()
+        workspace = self.take()
         self.tape.input_structure.pack(leaves, workspace.inputs)
         self.run(workspace)
         results = workspace.take_results()
-        self.free.append(workspace)
+        workspace.home.append(workspace)
         return results
 
     def _check(self, values: Floats) -> None:

@@ -13,8 +13,9 @@ from tapeflow.structure import Floats, Ints
 from tapeflow.transforms import PULLBACK
 
 
-def run_sample(program: Program, workspace: Any, job: Ints) -> None:
+def run_sample(workspace: Any, job: Ints) -> None:
     """Do what the interpreter's run_sample does; FloatingPointError at the first NaN."""
+    program: Program = workspace.program
     tape = program.tape
     values = workspace.values.reshape(-1, 1)
     cotangents = workspace.cotangents.reshape(-1, 1)

@@ -80,17 +80,17 @@ def run_sample(job):
     outputs, n_outputs = job[SAMPLE_OUTPUTS], job[SAMPLE_N_OUTPUTS]
     results, seeds = job[SAMPLE_RESULTS], job[SAMPLE_SEEDS]
     execute(job[SAMPLE_FORWARD], job[SAMPLE_N_FORWARD], values, 0, 0, 1)
+    if cotangents:
+        fill_zero(cotangents, job[SAMPLE_N_SLOTS])
+        for k in range(n_outputs):
+            place = 8 * load_int32(outputs + 4 * k)
+            seed = load_float(seeds, 8 * k)
+            store_float(cotangents, place, load_float(cotangents, place) + seed)
+        execute(job[SAMPLE_REVERSE], job[SAMPLE_N_REVERSE], values, cotangents, 0, 1)
+        for k in range(job[SAMPLE_N_INPUTS]):
+            gradient = load_float(cotangents, 8 * k) + 0.0
+            store_float(results, 8 * (n_outputs + k), gradient)
+    # Not before: the last kernel forward may be the first in reverse.
     for k in range(n_outputs):
         output = load_float(values, 8 * load_int32(outputs + 4 * k))
         store_float(results, 8 * k, output)
-    if cotangents == 0:
-        return
-    fill_zero(cotangents, job[SAMPLE_N_SLOTS])
-    for k in range(n_outputs):
-        place = 8 * load_int32(outputs + 4 * k)
-        seed = load_float(seeds, 8 * k)
-        store_float(cotangents, place, load_float(cotangents, place) + seed)
-    execute(job[SAMPLE_REVERSE], job[SAMPLE_N_REVERSE], values, cotangents, 0, 1)
-    for k in range(job[SAMPLE_N_INPUTS]):
-        gradient = load_float(cotangents, 8 * k) + 0.0
-        store_float(results, 8 * (n_outputs + k), gradient)

@@ -6,8 +6,8 @@ array of single numbers, and is computed once. The rest lies in rows of lanes. A
 lanes read has a row of cotangents as well, which the batch sums over its lanes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,7 @@ class Program:
     ) -> None:
         self.tape, self.reverse, self.fused = tape, reverse, fused
         self._given = lane, wanted
+        self._uses: list[_Use] = []
         first_result = int(tape.slots[0])
         self.lane = np.zeros(tape.n_slots, np.bool_)
         self.lane[: tape.n_inputs] = lane
@@ -73,8 +74,6 @@ class Program:
         )
         lane_results = self.lane[first_result:]
         self.boundary = self._boundary(lane_results)
-        self.places = np.arange(tape.n_slots)
-        self.n_places = tape.n_slots
         everything = np.arange(len(tape))
         read = np.zeros(tape.n_slots, np.bool_)
         read[tape.outputs] = True
@@ -86,9 +85,29 @@ class Program:
             shared = singles(tape, everything[~lane_results])
             lanes = self._groups(everything[lane_results], read)
         self._lay_out_rows(lanes, read)
-        self.shared_forward = self._shared_code(shared, False)
-        self.shared_reverse = self._shared_code(shared, True)
+        self._shared_code(shared)
         self._lane_code(lanes)
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The kernels that the code calls."""
+        return [kernel for use in self._uses for kernel in use.kernels]
+
+    def load(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Load or compile the kernels and write their addresses into the code.
+
+        Stops between two kernels, and says so with False, when ``stop`` does.
+        """
+        if self.fused:
+            for kernel in self.kernels:
+                if stop():
+                    return False
+                addresses([kernel])
+        for use in self._uses:
+            places = np.array(addresses(use.kernels), np.int64)[use.which]
+            use.stream[use.at], use.stream[use.at + 1] = places.view(np.int32).reshape(-1, 2).T
+        self._uses.clear()
+        return True
 
     def _groups(self, instructions: Ints, read: Flags) -> Groups:
         """What runs together; ``read`` flags the slots that are read by others than these."""
@@ -163,37 +182,44 @@ class Program:
         places = np.where(shared, lanes.operands, self.value_rows[lanes.operands])
         results = self.value_rows[lanes.exports]
         every = np.arange(len(lanes))
-        forward = _Refs(places, results, shared)
-        reverse = _Refs(
-            places, results, shared, self._operand_rows, self._fresh, self._flowing
-        )  # fmt: skip
+        refs = _Refs(places, results, shared, self._operand_rows, self._fresh, self._flowing)
         turn = bool(
             self.fused and len(lanes) and self._runs[-1] and not lanes.has_python(len(lanes) - 1)
         )
-        self.lane_forward = self._code(lanes, every[: len(every) - turn], FORWARD, True, forward)
+        self.lane_forward = self._code(lanes, every[: len(every) - turn], FORWARD, True, refs)
         running = every[self._runs][::-1]
-        self.lane_reverse = self._code(lanes, running, REVERSE, True, reverse, turn)
+        self.lane_reverse = self._code(lanes, running, REVERSE, True, refs, turn)
 
     # Single numbers.
 
-    def _shared_code(self, groups: Groups, reverse: bool) -> Code:
-        """The code over single numbers, each at its slot."""
+    def _shared_code(self, groups: Groups) -> None:
+        """The code over single numbers; fused, the last group turns as in rows of lanes."""
+        tape = self.tape
+        used = np.ones(tape.n_slots, np.bool_)
+        if self.fused and not self.lane.any():
+            # What a kernel keeps to itself has no place.
+            used[tape.slots[0] :] = False
+            used[groups.exports] = True
+        self.places = np.where(used, np.cumsum(used) - 1, -1)
+        self.n_places = int(used.sum())
         every = np.arange(len(groups))
         none = np.zeros(len(groups.operands), np.bool_)
-        if not reverse:
-            refs = _Refs(groups.operands, groups.exports, none)
-            return self._code(groups, every, FORWARD, False, refs)
         active = self.active[groups.exports]
-        runs = np.add.reduceat(active, groups.export_starts[:-1]) > 0 if len(groups) else every > 0
+        counts = np.concatenate([[0], np.cumsum(active)])[groups.export_starts]
+        runs = np.diff(counts) > 0
+        last = len(groups) - 1
+        turn = self.fused and last >= 0 and bool(runs[last]) and not groups.has_python(last)
+        operands, exports = self.places[groups.operands], self.places[groups.exports]
         refs = _Refs(
-            groups.operands,
-            groups.exports,
+            operands,
+            exports,
             none,
-            np.where(self.active[groups.operands], groups.operands, -1),
+            np.where(self.active[groups.operands], operands, -1),
             none,
-            np.where(active, groups.exports, -1),
+            np.where(active, exports, -1),
         )
-        return self._code(groups, every[runs][::-1], REVERSE, False, refs)
+        self.shared_forward = self._code(groups, every[: len(every) - turn], FORWARD, False, refs)
+        self.shared_reverse = self._code(groups, every[runs][::-1], REVERSE, False, refs, turn)
 
     # Code.
 
@@ -209,14 +235,14 @@ class Program:
         """Lay out the chosen groups in their order; with ``turn``, the first is a TURN."""
         own, reads = _expand(groups.export_starts, chosen), _expand(groups.operand_starts, chosen)
         n, arity = own.counts, reads.counts
-        kernels = self._kernels(groups, chosen, sweep, lanes, refs, turn)
         twice = 1 if sweep == FORWARD else 2
         lengths = HEADER + twice * (n + arity)
         starts = np.cumsum(lengths) - lengths
         stream = np.empty(int(lengths.sum()), np.int32)
         stream[starts] = lengths
-        halves = kernels.view(np.int32).reshape(-1, 2)
-        stream[starts + 1], stream[starts + 2] = halves[:, 0], halves[:, 1]
+        if len(chosen):
+            kernels, which = self._kernels(groups, chosen, sweep, lanes, refs, turn)
+            self._uses.append(_Use(stream, starts + 1, kernels, which))
         record = starts + HEADER
         stream[record[own.owner] + own.position] = refs.results[own.index]
         second = record + twice * n
@@ -229,10 +255,8 @@ class Program:
 
     def _kernels(
         self, groups: Groups, chosen: Ints, sweep: str, lanes: bool, refs: "_Refs", turn: bool
-    ) -> Ints:
-        """The address of each group's kernel, compiling those that are new."""
-        if not len(chosen):
-            return np.empty(0, np.int64)
+    ) -> tuple[list[Kernel], Ints]:
+        """The kernels for groups, and which of them each one's is."""
         reverse = sweep != FORWARD
         flags = [refs.shared, refs.cotangents >= 0, refs.fresh] if reverse else [refs.shared]
         kinds = groups.kinds(chosen, flags, refs.flowing >= 0 if reverse else None)
@@ -255,18 +279,28 @@ class Program:
             kernels.append(
                 Kernel(body, TURN if turning else sweep, lanes, shared, keep=keep, **masks)
             )
-        return np.array(addresses(kernels), np.int64)[inverse]
+        return kernels, inverse
 
     @property
     def unfused(self) -> "Program":
         """The same with a kernel for each instruction."""
-        if not self.fused:
-            return self
-        return Program(self.tape, *self._given, self.reverse)
+        program = Program(self.tape, *self._given, self.reverse) if self.fused else self
+        program.load()
+        return program
 
     @property
     def has_python_gates(self) -> bool:
         return any(gate.python is not None for gate in self.tape.gates)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """Kernels whose addresses go into a stream: for entry k at at[k], that of which[k]."""
+
+    stream: npt.NDArray[np.int32]
+    at: Ints
+    kernels: list[Kernel]
+    which: Ints
 
 
 @dataclass(frozen=True)
@@ -276,9 +310,9 @@ class _Refs:
     places: Ints
     results: Ints
     shared: Flags
-    cotangents: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    fresh: Flags = field(default_factory=lambda: np.empty(0, np.bool_))
-    flowing: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    cotangents: Ints
+    fresh: Flags
+    flowing: Ints
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, replace
 from types import TracebackType
 from typing import Any
 
+TIERS = ("auto", "interpret", "fused")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -13,12 +15,15 @@ class Settings:
 
     threads: how many threads share a batch. block: lanes in a block, a power of two from 8 to
     4096, or None for a width that fits the tape's working set in the cache. debug_nans: stop at
-    the first NaN and name the gate that made it. None of them changes a bit of a result.
+    the first NaN and name the gate that made it. tier: "interpret" runs a kernel for each
+    instruction, "fused" compiles kernels of many before a tape's first evaluation, "auto" does so
+    in the background once that saves time. None of them changes a bit of a result.
     """
 
     threads: int
     block: int | None = None
     debug_nans: bool = False
+    tier: str = "auto"
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or self.threads < 1:
@@ -33,6 +38,8 @@ class Settings:
             )
         if not isinstance(self.debug_nans, bool):
             raise ValueError(f"debug_nans must be True or False, not {self.debug_nans!r}")
+        if self.tier not in TIERS:
+            raise ValueError(f"tier must be one of {', '.join(TIERS)}, not {self.tier!r}")
 
 
 def _available_cores() -> int:
@@ -56,9 +63,9 @@ class config:
     """Set how tapeflow runs: ``tpf.config(threads=2)``, or ``with tpf.config(threads=2): ...``.
 
     The plain call sets the values for the process. As a context manager they hold for the block
-    of code, in its own thread (or asynchronous task) only. Takes ``threads``, ``block`` and
-    ``debug_nans``, described in `Settings`; raises TypeError for another name and ValueError for
-    a value out of range.
+    of code, in its own thread (or asynchronous task) only. Takes ``threads``, ``block``,
+    ``tier`` and ``debug_nans``, described in `Settings`; raises TypeError for another name and
+    ValueError for a value out of range.
 
     >>> import tapeflow as tpf
     >>> with tpf.config(threads=1, block=64):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,8 +37,14 @@ def run_batch(tape: Tape, inputs: Any, reduce: str | None = None) -> tuple[Any, 
     return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)
 
 
-@given(tapes(), st.data())
-def test_lanes_equal_the_reference(tape: Tape, data: st.DataObject) -> None:
+@pytest.mark.parametrize("tier", ["interpret", "fused"])
+@given(tape=tapes(), data=st.data())
+def test_lanes_equal_the_reference(tier: str, tape: Tape, data: st.DataObject) -> None:
+    with tpf.config(tier=tier):
+        check_lanes(tape, data)
+
+
+def check_lanes(tape: Tape, data: st.DataObject) -> None:
     inputs = batch_of(tape, data, data.draw(st.integers(1, 20)), numbers | wild)
     values, gradients = run_batch(tape, inputs)
     expected = reference.forward(tape, inputs)
@@ -47,8 +54,14 @@ def test_lanes_equal_the_reference(tape: Tape, data: st.DataObject) -> None:
     assert identical(gradients, cotangents[: tape.n_inputs].T + 0.0)
 
 
-@given(tapes(), st.data())
-def test_one_sample_equals_the_reference(tape: Tape, data: st.DataObject) -> None:
+@pytest.mark.parametrize("tier", ["interpret", "fused"])
+@given(tape=tapes(), data=st.data())
+def test_one_sample_equals_the_reference(tier: str, tape: Tape, data: st.DataObject) -> None:
+    with tpf.config(tier=tier):
+        check_sample(tape, data)
+
+
+def check_sample(tape: Tape, data: st.DataObject) -> None:
     inputs = batch_of(tape, data, 1, numbers | wild)
     program = sample_program(tape, slice(0, tape.n_inputs))
     results = program.results(inputs[:, 0].tolist())

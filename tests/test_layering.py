@@ -40,6 +40,7 @@ ORDER = [
     "grouping",
     "layout",
     "program",
+    "tier",
     "debug",
     "sample",
     "columns",

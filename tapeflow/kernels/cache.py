@@ -48,6 +48,11 @@ def key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def has(name: str) -> bool:
+    """Whether something is under a key; `read` finds out if it is sound."""
+    return (folder() / f"{name}.o").exists()
+
+
 def read(name: str) -> bytes | None:
     """What was written under a key, or None."""
     try:

@@ -161,6 +161,9 @@ class _Writer:
         flows: dict[int, Float] = {}
         inner = {j: self._load(row, lane) for j, row in self.flowing.items()}
         active = self._active()
+        # The operands of a single instruction are not compared with each other: two may be one
+        # slot, and then the second adds to what the first has stored.
+        apart = len(body) == 1 and len(set(body.operands[0])) == len(body.operands[0])
         stored: set[int] = set()
         for j in reversed(range(len(body))):
             flowing = inner.pop(j, None)
@@ -175,8 +178,7 @@ class _Writer:
                         fresh = kernel.fresh >> ~k & 1
                         flows[~k] = nothing if fresh else self._load(self.totals[~k], lane)
                     flows[~k] = self._plus(flows[~k], flowing, partial)
-                    if len(body) == 1:
-                        # One slot may be two operands, of which the second adds to the first.
+                    if apart:
                         self._store(self.totals[~k], lane, flows.pop(~k))
                         stored.add(~k)
         for k, row in self.totals.items():

@@ -153,7 +153,7 @@ def cut(tokens: Ints, longest: int) -> Ints:
         joined = np.zeros(len(symbols), np.bool_)
         if len(symbols) > 1:
             pairs = symbols[:-1] * n_symbols + symbols[1:]
-            _choose(symbols, sizes, _ranks(pairs), longest, joined)
+            _choose(symbols, sizes, _ranks(pairs, sizes), longest, joined)
         if not joined.any():
             break
         # A symbol of the next round is one of this, or a pair of them.
@@ -193,15 +193,17 @@ def _number(keys, table, numbers):
     return n
 
 
-def _ranks(pairs: Ints) -> Ints:
-    """Each pair's place in the order of joining; -1 for a pair that is too rare."""
+def _ranks(pairs: Ints, sizes: Ints) -> Ints:
+    """Each pair's place in the order of joining; -1 for a pair that is too rare for its size."""
     numbers, n = _numbered(pairs)
     counts = np.bincount(numbers, minlength=n)
+    joint = np.zeros(n, np.int64)
+    joint[numbers] = sizes[:-1] + sizes[1:]
     # The most frequent first; the rest by a scrambled number, so that neighbours differ.
     scrambled = (np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)
     rank = np.empty(n, np.int64)
     rank[np.lexsort((scrambled, -counts))] = np.arange(n)
-    rank[counts < FEW] = -1
+    rank[counts < np.maximum(FEW, joint // WORTH)] = -1
     return rank[numbers]
 
 
@@ -223,6 +225,12 @@ def _merged(sizes: Ints, rare: Flags, longest: int) -> Ints:
 FEW = 4
 """Times that a pair must occur to be joined."""
 
+WORTH = 4
+"""Instructions of a body, at the most, for each time that it occurs."""
+
+UNROLLED = 64
+"""Instructions up to which a body is joined with another of its kind: turns of a loop."""
+
 
 @compiled()
 def _choose(symbols, sizes, rank, longest, joined):
@@ -236,7 +244,7 @@ def _choose(symbols, sizes, rank, longest, joined):
             end = j + 1
             while end < n and symbols[end + 1] == symbols[j]:
                 end += 1
-            if rank[j] >= 0 and 2 * sizes[j] <= longest:
+            if rank[j] >= 0 and 2 * sizes[j] <= min(longest, UNROLLED):
                 k = j
                 while k + 1 <= end:
                     joined[k + 1] = True

@@ -191,7 +191,7 @@ class Emitter:
         fasts = [self.float(value) for value in (fast if several else (fast,))]
         before = builder.block
         path, after = builder.append_basic_block("slow"), builder.append_basic_block("after")
-        builder.cbranch(self._any(mask), path, after).set_weights([1, 1000])
+        builder.cbranch(self.any(mask), path, after).set_weights([1, 1000])
         builder.position_at_end(path)
         aside, self._aside = self._aside, True
         found = slow(*args)
@@ -211,7 +211,8 @@ class Emitter:
             results.append(Float(self, phi))
         return tuple(results) if several else results[0]
 
-    def _any(self, mask: "Mask") -> ir.Value:
+    def any(self, mask: "Mask") -> ir.Value:
+        """Whether a lane is set."""
         if self.width == 1:
             return mask.value
         return self._call(f"llvm.vector.reduce.or.v{self.width}i1", _I1, mask)

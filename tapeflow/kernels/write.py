@@ -4,13 +4,15 @@ Products and sums come in the order in which a sweep instruction by instruction 
 body of many gives the bits that kernels of one each would.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
 from tapeflow.kernels.body import FORWARD, REVERSE, WIDTH, Kernel
-from tapeflow.kernels.emit import Emitter, Float
+from tapeflow.kernels.emit import Emitter, Float, Mask
 from tapeflow.rules import azfma
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -18,14 +20,29 @@ _POINTER, _DOUBLE = ir.PointerType(), ir.DoubleType()
 
 
 def emit(kernel: Kernel) -> str:
-    """The kernel as LLVM IR."""
+    """The kernel as LLVM IR.
+
+    A body of many is differentiated by plain products first. An absolute zero differs from those
+    only where zero times infinity, or NaN, has made a NaN that reaches one of the cotangents: then
+    the lanes are computed again by a second function, which is never optimised, nor often called.
+    """
     module = ir.Module(kernel.symbol)
+    signature = ir.FunctionType(ir.VoidType(), [_POINTER] * 4 + [_I64] * 2)
+    exact = None
+    if len(kernel.body) > 1 and kernel.sweep != FORWARD:
+        exact = ir.Function(module, signature, "exact")
+        exact.linkage = "internal"
+        for attribute in ("noinline", "optnone", "cold"):
+            exact.attributes.add(attribute)
+        builder = ir.IRBuilder(exact.append_basic_block("entry"))
+        _Writer(kernel, builder, exact, None).write(exact.args[5])
+        builder.ret_void()
     signature = ir.FunctionType(ir.VoidType(), [_POINTER] * 4 + [_I64])
     function = ir.Function(module, signature, kernel.symbol)
     for pointer in function.args[:4]:
         pointer.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    writer = _Writer(kernel, builder, function)
+    writer = _Writer(kernel, builder, function, exact)
     if not kernel.lanes:
         writer.write(ir.Constant(_I64, 0))
         builder.ret_void()
@@ -49,11 +66,17 @@ def emit(kernel: Kernel) -> str:
 class _Writer:
     """Writes the places from a kernel's record once, and the arithmetic for some lanes."""
 
-    def __init__(self, kernel: Kernel, builder: ir.IRBuilder, function: ir.Function) -> None:
-        self.kernel, self.builder = kernel, builder
+    def __init__(
+        self,
+        kernel: Kernel,
+        builder: ir.IRBuilder,
+        function: ir.Function,
+        exact: ir.Function | None,
+    ) -> None:
+        self.kernel, self.builder, self.function, self.exact = kernel, builder, function, exact
         self.body = kernel.body
         self.emitter = Emitter(builder, WIDTH if kernel.lanes else 1)
-        values, cotangents, self.single, self.record, self.lanes = function.args
+        values, cotangents, self.single, self.record, self.lanes = function.args[:5]
         n, arity = len(self.body.exports), self.body.arity
         self.exports = [self._row(values, k) for k in range(n)]
         first = n if kernel.sweep == FORWARD else 2 * n
@@ -181,9 +204,33 @@ class _Writer:
                     if apart:
                         self._store(self.totals[~k], lane, flows.pop(~k))
                         stored.add(~k)
+        after = self._leave_if_nan(list(flows.values()), lane)
         for k, row in self.totals.items():
             if k not in stored and (k in flows or kernel.fresh >> k & 1):
                 self._store(row, lane, flows.get(k, nothing))
+        if after is not None:
+            self.builder.branch(after)
+            self.builder.position_at_end(after)
+
+    def _leave_if_nan(self, totals: Sequence[Float], lane: ir.Value) -> ir.Block | None:
+        """Leave lanes with a NaN among the totals to the exact function; give where to go on."""
+        if self.exact is None or not totals:
+            return None
+        builder = self.builder
+        # Unordered: one of the two is a NaN.
+        pairs = [
+            Mask(self.emitter, builder.fcmp_unordered("uno", left.value, right.value))
+            for left, right in zip(totals[::2], [*totals[1::2], totals[-1]], strict=False)
+        ]
+        bad = functools.reduce(operator.or_, pairs)
+        redo, store = builder.append_basic_block("redo"), builder.append_basic_block("store")
+        after = builder.append_basic_block("after")
+        builder.cbranch(self.emitter.any(bad), redo, store).set_weights([1, 1000])
+        builder.position_at_end(redo)
+        builder.call(self.exact, [*self.function.args, lane])
+        builder.branch(after)
+        builder.position_at_end(store)
+        return after
 
     def _active(self) -> list[bool]:
         """Which instructions a gradient flows through."""
@@ -200,5 +247,8 @@ class _Writer:
             if partial in (1.0, -1.0):
                 moved: Float = total + flowing if partial > 0.0 else total - flowing
                 return moved
-        result: Float = azfma(flowing, self.emitter.float(partial), total)
+        factor = self.emitter.float(partial)
+        if self.exact is not None:
+            return self.emitter.fma(flowing, factor, total)
+        result: Float = azfma(flowing, factor, total)
         return result

@@ -12,10 +12,10 @@ from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 from tapeflow.tier import TierUp
 
-_CACHE = 2 * 1024 * 1024
+_CACHE = 512 * 1024
 """Bytes of rows that a block may fill. Rows are swept in order, so they may outgrow the cache."""
 
-_NARROWEST, _WIDEST = 32, 256
+_NARROWEST, _WIDEST = 64, 256
 """Lanes of a block: below, dispatching kernels takes as long as running them; above is no gain."""
 
 

@@ -164,7 +164,7 @@ def cut(tokens: Ints, longest: int) -> Ints:
         keys = symbols[starts] * (n_symbols + 1) + second
         sizes = sizes[starts] + np.where(paired, sizes[following], 0)
         symbols, n_symbols = _numbered(keys)
-    rare = np.bincount(symbols, minlength=n_symbols)[symbols] < FEW
+    rare = (np.bincount(symbols, minlength=n_symbols)[symbols] < FEW) | (sizes < SHORTEST)
     return _merged(sizes, rare, longest)
 
 
@@ -208,12 +208,13 @@ def _ranks(pairs: Ints, sizes: Ints) -> Ints:
 
 
 def _merged(sizes: Ints, rare: Flags, longest: int) -> Ints:
-    """Group boundaries, with neighbours that do not repeat put together."""
+    """Group boundaries; neighbours that do not repeat are put together, or each taken apart."""
+    apart = int(sizes[rare].sum()) > MOST_RARE
     starts, room = [0], 0
-    if not rare.any():
-        return np.concatenate([[0], np.cumsum(sizes)])
     for size, alone in zip(sizes.tolist(), rare.tolist(), strict=True):
-        if alone and room >= size:
+        if alone and apart:
+            starts += range(starts[-1] + 1, starts[-1] + size + 1)
+        elif alone and room >= size:
             starts[-1] += size
             room -= size
         else:
@@ -222,11 +223,20 @@ def _merged(sizes: Ints, rare: Flags, longest: int) -> Ints:
     return np.array(starts, np.int64)
 
 
-FEW = 4
+MOST_RARE = 10_000
+"""Instructions of a tape that do not repeat, up to which they are compiled in long bodies.
+
+With more, their code would be read from memory once a sweep, which takes longer than to interpret.
+"""
+
+FEW = 16
 """Times that a pair must occur to be joined."""
 
-WORTH = 4
+WORTH = 2
 """Instructions of a body, at the most, for each time that it occurs."""
+
+SHORTEST = 8
+"""Instructions of a body that repeats: many short ones are more code than one for each op."""
 
 UNROLLED = 64
 """Instructions up to which a body is joined with another of its kind: turns of a loop."""

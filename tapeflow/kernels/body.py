@@ -75,7 +75,7 @@ class Kernel:
     def symbol(self) -> str:
         grain = "lanes" if self.lanes else "single"
         kind = f"{grain}_{self.shared:x}_{self.active:x}_{self.fresh:x}"
-        if len(self.body) == 1:
+        if self.body == body_of(self.body.ops[0]):
             name = "gate" if self.has_gate else self.body.ops[0].name
             return f"{self.sweep}_{name}_{kind}"
         steps = [

@@ -103,6 +103,13 @@ class Evaluation:
         self._states()[tape] = workspace, True
         return _gradients(tape, workspace.gradients.copy())
 
+    def njit(self, tape: Tape) -> Any:
+        from tapeflow.native import NativeTape
+
+        if "njit" not in tape.prepared:
+            tape.prepared["njit"] = NativeTape(tape)
+        return tape.prepared["njit"]
+
     def table(self, tape: Tape) -> Table:
         workspace, swept = self._states().get(tape, (None, False))
         result = table(

@@ -172,7 +172,8 @@ def _numbered(keys: Ints) -> tuple[Ints, int]:
     """Equal keys as equal numbers from 0 up, and how many there are."""
     numbers = np.empty(len(keys), np.int64)
     table = np.full(1 << (2 * len(keys) + 1).bit_length(), -1, np.int64)
-    return numbers, int(_number(keys, table, numbers))
+    with np.errstate(over="ignore"):
+        return numbers, int(_number(keys, table, numbers))
 
 
 @compiled()

@@ -91,20 +91,21 @@ class Groups:
             marks |= flag.astype(np.int64) << k
         pairs = np.empty((len(chosen), 2), np.uint64)
         slots = self.tape.slots[self.instructions]
-        hash_groups(
-            chosen,
-            self.starts,
-            self.tape.opcodes[self.instructions],
-            slots,
-            self._code_starts,
-            self.codes,
-            self.operand_starts,
-            marks,
-            self.export_starts,
-            self.exports,
-            flowing,
-            pairs,
-        )
+        with np.errstate(over="ignore"):
+            hash_groups(
+                chosen,
+                self.starts,
+                self.tape.opcodes[self.instructions],
+                slots,
+                self._code_starts,
+                self.codes,
+                self.operand_starts,
+                marks,
+                self.export_starts,
+                self.exports,
+                flowing,
+                pairs,
+            )
         # Two of 64 bits: kernels are shared between millions of groups on their word.
         return pairs.view("V16").ravel()
 

@@ -133,7 +133,7 @@ class Program:
         inputs = np.flatnonzero(self.lane[: tape.n_inputs])
         self.value_rows[inputs] = np.arange(len(inputs))
         n_refs = len(lanes.operands) + len(lanes.exports) + 1
-        self.n_value_rows = walk(
+        n_value_rows = walk(
             place_values,
             n,
             *lanes.references,
@@ -144,6 +144,7 @@ class Program:
             self.value_rows,
             np.zeros(n_refs, np.int64),
         )
+        self.n_value_rows = int(n_value_rows)
         kept = np.zeros(tape.n_slots, np.bool_)
         kept[: tape.n_inputs] = self.lane[: tape.n_inputs] & self.active[: tape.n_inputs]
         kept[self.boundary] = True
@@ -174,7 +175,7 @@ class Program:
         without = np.flatnonzero(rows < -1)
         rows[without] = -2 - rows[without]
         self.zero_rows = rows[without]
-        self.cotangent_rows, self.n_cotangent_rows = rows, n_rows
+        self.cotangent_rows, self.n_cotangent_rows = rows, int(n_rows)
 
     def _lane_code(self, lanes: Groups) -> None:
         """The code over rows. The last group turns from forward to reverse in one kernel."""

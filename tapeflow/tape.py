@@ -42,6 +42,7 @@ class Evaluator(Protocol):
     def forward(self, tape: "Tape", args: tuple[Any, ...]) -> Any: ...
     def backward(self, tape: "Tape", seed: Any) -> Any: ...
     def table(self, tape: "Tape") -> Any: ...
+    def njit(self, tape: "Tape") -> Any: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -231,6 +232,13 @@ class Tape:
         (12.0, (4.0, 3.0))
         """
         return self.evaluator.backward(self, seed)
+
+    def njit(self) -> Any:
+        """A `NativeTape`, which functions compiled with Numba can call, for one number as result.
+
+        Raises TapeError for several results, and where operations run in Python.
+        """
+        return self.evaluator.njit(self)
 
     def table(self) -> Any:
         """Print and return the Wengert list: each gate, its operands, value and gradient.

@@ -51,6 +51,7 @@ ORDER = [
     "failures",
     "array_program",
     "array_sample",
+    "native",
     "array_batch",
     "table",
     "evaluate",

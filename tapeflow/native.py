@@ -1,0 +1,277 @@
+"""Tapes for functions that users compile with Numba themselves.
+
+All of them are values of one Numba type, a struct with one address: code compiled for one tape
+takes every other. What is at the address, an int64 array in the order of the names below, and all
+that it points to, lives as long as the process.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.imputils import lower_constant
+from numba.extending import (
+    NativeValue,
+    box,
+    intrinsic,
+    make_attribute_wrapper,
+    models,
+    overload_method,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+from tapeflow import settings
+from tapeflow.addresses import STACK, load_float, load_int, stack_memory, store_float
+from tapeflow.array_sample import ArraySample
+from tapeflow.errors import TapeError
+from tapeflow.interpreter import OPTIONS, execute, fill_zero
+from tapeflow.program import Program
+from tapeflow.structure import Floats
+from tapeflow.tape import Tape
+
+(
+    FORWARD,
+    N_FORWARD,
+    REVERSE,
+    N_REVERSE,
+    N_VALUES,
+    N_COTANGENTS,
+    N_INPUTS,
+    CONSTANTS,
+    N_CONSTANTS,
+    OUTPUT,
+    MOVES,
+    N_MOVES,
+    SIZE,
+) = range(13)
+
+_kept: list[Any] = []
+
+
+class NativeTape:
+    """What `Tape.njit` makes: a tape that functions compiled by Numba can call.
+
+    Pass it to them as an argument, and they serve every tape; or let them name it as a global. It
+    works in loops and ``prange``, and with ``nogil``. It has one number as its result, and takes
+    all its inputs, one after the other, as one array of ``n_inputs`` float64.
+
+    >>> import numba
+    >>> @numba.njit
+    ... def step(f, x, grad):
+    ...     f.value_and_grad(x, grad)
+    ...     return x - 0.1 * grad
+    >>> step(tpf.record(lambda x: x[0] ** 2, [1.0]).njit(), np.array([5.0]), np.empty(1))
+    array([4.])
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        if len(tape.outputs) != 1:
+            raise TapeError(
+                f"{tape.name} gives {len(tape.outputs)} numbers, and njit() is for one: sum them"
+            )
+        self.name, self.n_inputs = tape.name, tape.n_inputs
+        value, gradient = (_Job(tape, reverse) for reverse in (False, True))
+        self.jobs = np.array([value.job.ctypes.data, gradient.job.ctypes.data], np.int64)
+        # Compiled code may hold the address for as long as it likes.
+        _kept.append((value, gradient, self.jobs))
+
+    @property
+    def address(self) -> int:
+        return self.jobs.ctypes.data
+
+    def value(self, x: Floats) -> float:
+        """The value at inputs x, float64 of shape (n_inputs,). ValueError for another shape."""
+        self._check(x, "x")
+        return float(_run(int(self.jobs[0]), x.ctypes.data, x.strides[0], 0, 0))
+
+    def value_and_grad(self, x: Floats, grad_out: Floats) -> float:
+        """The value at x; its gradient goes into ``grad_out``, both of shape (n_inputs,), float64.
+
+        Raises ValueError for another shape.
+
+        >>> f = tpf.record(lambda x: x[0] * x[1], [1.0, 1.0]).njit()
+        >>> grad = np.empty(2)
+        >>> f.value_and_grad(np.array([3.0, 4.0]), grad), grad
+        (12.0, array([4., 3.]))
+        """
+        self._check(x, "x")
+        self._check(grad_out, "grad_out")
+        place, step = grad_out.ctypes.data, grad_out.strides[0]
+        return float(_run(int(self.jobs[1]), x.ctypes.data, x.strides[0], place, step))
+
+    def _check(self, array: Any, name: str) -> None:
+        if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.ndim != 1:
+            kind = f"{array.ndim}-d {array.dtype}" if isinstance(array, np.ndarray) else type(array)
+            raise TypeError(f"{self.name} takes {name} as a 1-d float64 array, not {kind}")
+        if array.size != self.n_inputs:
+            raise ValueError(
+                f"{name} does not have one number for each input of the tape: {array.size}, and "
+                f"{self.name} has {self.n_inputs}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<tapeflow.NativeTape {self.name}: {self.n_inputs} inputs>"
+
+
+class _Job:
+    """Code, numbers and places of one use of a tape, and the array that tells of them."""
+
+    def __init__(self, tape: Tape, reverse: bool) -> None:
+        wanted = np.full(tape.n_inputs, reverse)
+        self.job = job = np.zeros(SIZE, np.int64)
+        self.constants: Floats
+        if tape.numbers_only:
+            self.program: Any = Program(
+                tape, ~wanted & False, wanted, reverse, settings.current().tier != "interpret"
+            )
+            self.program.load()
+            moves = [(0, 0, tape.n_inputs)] if reverse else []
+            self.constants, output = tape.constants, int(self.program.places[tape.outputs[0]])
+            job[N_COTANGENTS] = self.program.n_places if reverse else 0
+        else:
+            sample = ArraySample(tape, wanted, reverse)
+            self.program, run = sample.program, sample.program.tape
+            moves = [(s.start, t.start - 1, s.stop - s.start) for s, t in sample.moves if t.start]
+            # The seed is the last input.
+            self.constants = np.concatenate([np.ones(run.n_inputs - tape.n_inputs), run.constants])
+            output = next(source.start for source, target in sample.moves if not target.start)
+        if self.program.has_python_gates:
+            raise TapeError(
+                f"{tape.name} has operations that run in Python, which compiled code cannot call: "
+                "call the tape itself"
+            )
+        self.moves = np.array(moves, np.int64).reshape(-1, 3)
+        forward, back = self.program.shared_forward, self.program.shared_reverse
+        job[FORWARD], job[N_FORWARD] = forward.address, len(forward)
+        job[REVERSE], job[N_REVERSE] = back.address, len(back)
+        job[N_VALUES], job[N_INPUTS] = self.program.n_places, tape.n_inputs
+        job[CONSTANTS], job[N_CONSTANTS] = self.constants.ctypes.data, len(self.constants)
+        job[OUTPUT] = output
+        job[MOVES], job[N_MOVES] = self.moves.ctypes.data, len(self.moves)
+
+
+# The same in compiled code.
+
+
+class _Type(types.Type):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(name="tapeflow.NativeTape")
+
+
+_TYPE = _Type()
+
+
+@typeof_impl.register(NativeTape)
+def _typeof(value: NativeTape, context: Any) -> _Type:
+    return _TYPE
+
+
+@register_model(_Type)
+class _Model(models.StructModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, [("address", types.int64)])
+
+
+make_attribute_wrapper(_Type, "address", "address")
+
+
+@unbox(_Type)
+def _unbox(kind: Any, value: Any, c: Any) -> NativeValue:
+    address = c.pyapi.object_getattr_string(value, "address")
+    struct = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+    struct.address = c.pyapi.long_as_longlong(address)
+    c.pyapi.decref(address)
+    return NativeValue(
+        struct._getvalue(), is_error=cgutils.is_not_null(c.builder, c.pyapi.err_occurred())
+    )
+
+
+@box(_Type)
+def _box(kind: Any, value: Any, c: Any) -> Any:
+    raise NotImplementedError("compiled code cannot return a NativeTape")
+
+
+@lower_constant(_Type)
+def _constant(context: Any, builder: Any, kind: Any, value: NativeTape) -> Any:
+    struct = cgutils.create_struct_proxy(kind)(context, builder)
+    struct.address = context.get_constant(types.int64, value.address)
+    return struct._getvalue()
+
+
+@intrinsic
+def _address(typing: Any, array: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        own = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.ptrtoint(own.data, context.get_value_type(types.int64))
+
+    return types.int64(array), emit
+
+
+@njit(**OPTIONS)
+def _sweep(job, values, cotangents, x, step, gradient, gradient_step):
+    """Run a job on memory for its values and cotangents; the gradient goes to an address."""
+    n_inputs = load_int(job + 8 * N_INPUTS)
+    for k in range(n_inputs):
+        store_float(values, 8 * k, load_float(x, step * k))
+    constants = load_int(job + 8 * CONSTANTS)
+    for k in range(load_int(job + 8 * N_CONSTANTS)):
+        store_float(values, 8 * (n_inputs + k), load_float(constants, 8 * k))
+    output = 8 * load_int(job + 8 * OUTPUT)
+    execute(load_int(job + 8 * FORWARD), load_int(job + 8 * N_FORWARD), values, 0, 0, 1)
+    source = values
+    if load_int(job + 8 * N_COTANGENTS):
+        source = cotangents
+        fill_zero(cotangents, load_int(job + 8 * N_COTANGENTS))
+        store_float(cotangents, output, 1.0)
+        n = load_int(job + 8 * N_REVERSE)
+        execute(load_int(job + 8 * REVERSE), n, values, cotangents, 0, 1)
+    moves = load_int(job + 8 * MOVES)
+    for k in range(load_int(job + 8 * N_MOVES)):
+        start, target = load_int(moves + 24 * k), load_int(moves + 24 * k + 8)
+        for j in range(load_int(moves + 24 * k + 16)):
+            number = load_float(source, 8 * (start + j)) + 0.0
+            store_float(gradient, gradient_step * (target + j), number)
+    return load_float(values, output)
+
+
+@njit(**OPTIONS)
+def _run(job, x, step, gradient, gradient_step):
+    n_values = load_int(job + 8 * N_VALUES)
+    n = n_values + load_int(job + 8 * N_COTANGENTS)
+    if n <= STACK:
+        memory = stack_memory()
+        return _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
+    array = np.empty(n)
+    memory = array.ctypes.data
+    value = _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
+    array[0] = value  # still in use up to here
+    return array[0]
+
+
+# Numba compares the two argument lists, annotations too: these have none.
+@overload_method(_Type, "value")
+def _overload_value(tape, x):
+    def value(tape, x):
+        job = load_int(tape.address)
+        if x.size != load_int(job + 8 * N_INPUTS):
+            raise ValueError("x does not have one number for each input of the tape")
+        return _run(job, _address(x), x.strides[0], 0, 0)
+
+    return value
+
+
+# Numba compares the two argument lists, annotations too: these have none.
+@overload_method(_Type, "value_and_grad")
+def _overload_value_and_grad(tape, x, grad_out):
+    def value_and_grad(tape, x, grad_out):
+        job = load_int(tape.address + 8)
+        if x.size != load_int(job + 8 * N_INPUTS):
+            raise ValueError("x does not have one number for each input of the tape")
+        if grad_out.size != x.size:
+            raise ValueError("grad_out does not have one number for each input of the tape")
+        return _run(job, _address(x), x.strides[0], _address(grad_out), grad_out.strides[0])
+
+    return value_and_grad

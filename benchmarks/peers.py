@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.harness import Missing
 
-_FLAGS = "-O3 -march=native -ffast-math -mprefer-vector-width=512 -fopenmp -shared -fPIC".split()
+_FLAGS = ["-O3", "-march=native", "-ffast-math", "-mprefer-vector-width=512", "-fopenmp"]
 
 
 def jax64(name: str) -> Any:
@@ -46,7 +46,7 @@ def compiled_c(name: str, source: str) -> Any:
         return Missing(name, "not installed: gcc")
     folder = Path(tempfile.mkdtemp(prefix="tapeflow-bench-"))
     (folder / "peer.c").write_text(source)
-    command = ["gcc", *_FLAGS, "peer.c", "-o", "peer.so", "-lmvec", "-lm"]
+    command = ["gcc", *_FLAGS, "-shared", "-fPIC", "peer.c", "-o", "peer.so", "-lmvec", "-lm"]
     subprocess.run(command, cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "peer.so"))
 

@@ -15,7 +15,7 @@ from tapeflow.tier import TierUp
 _CACHE = 512 * 1024
 """Bytes of rows that a block may fill. Rows are swept in order, so they may outgrow the cache."""
 
-_NARROWEST, _WIDEST = 64, 256
+_NARROWEST, _WIDEST = 64, 128
 """Lanes of a block: below, dispatching kernels takes as long as running them; above is no gain."""
 
 

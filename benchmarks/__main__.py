@@ -3,7 +3,16 @@
 import argparse
 import importlib
 
-NAMES = ("startup", "neuron", "weather", "arrays")
+NAMES = (
+    "startup",
+    "neuron",
+    "weather",
+    "arrays",
+    "single",
+    "bundle_adjustment",
+    "lotka_volterra",
+    "libor",
+)
 
 
 def main() -> None:

@@ -64,7 +64,8 @@ class BatchProgram:
         self.tier_up = TierUp(self._fused, self._adopt)
 
     def _fused(self) -> Program:
-        return Program(self.tape, *self._use, fused=True)
+        # With nothing that differs by lane all code is shared, and read by slot.
+        return Program(self.tape, *self._use, fused=bool(self._use[0].any()))
 
     def _adopt(self, program: Program) -> None:
         self.ready = Ready(program, self.ready.n_sums)

@@ -197,7 +197,8 @@ class Program:
         """The code over single numbers; fused, the last group turns as in rows of lanes."""
         tape = self.tape
         used = np.ones(tape.n_slots, np.bool_)
-        if self.fused and not self.lane.any():
+        alone = self.fused and not self.lane.any()
+        if alone:
             # What a kernel keeps to itself has no place.
             used[tape.slots[0] :] = False
             used[groups.exports] = True
@@ -209,7 +210,7 @@ class Program:
         counts = np.concatenate([[0], np.cumsum(active)])[groups.export_starts]
         runs = np.diff(counts) > 0
         last = len(groups) - 1
-        turn = self.fused and last >= 0 and bool(runs[last]) and not groups.has_python(last)
+        turn = alone and last >= 0 and bool(runs[last]) and not groups.has_python(last)
         operands, exports = self.places[groups.operands], self.places[groups.exports]
         refs = _Refs(
             operands,

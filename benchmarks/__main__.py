@@ -12,6 +12,7 @@ NAMES = (
     "bundle_adjustment",
     "lotka_volterra",
     "libor",
+    "gmm",
 )
 
 

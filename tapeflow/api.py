@@ -164,6 +164,7 @@ class Replay:
         self.pack = struct.Struct(f"{size}d").pack_into
         self.unpack = struct.Struct(f"{1 + size}d").unpack_from
         self.build = [self._builder(part, args) for part in parts]
+        self.gather = self._gatherer(parts)
         plain = self.floats_only and self.output == NUMBER
         self.value = operator.itemgetter(0) if plain else self._value
 
@@ -205,13 +206,23 @@ class Replay:
             program.run(workspace)
             flat = workspace.take_results()
         workspace.home.append(workspace)
-        gradient = self.build[0](flat) if self.single else tuple([b(flat) for b in self.build])
+        gradient = self.gather(flat)
         return (self.value(flat), gradient) if self.with_value else gradient
 
     def _value(self, flat: Any) -> Any:
         value = float(flat[0])
         shape = self.output.leaves[0].shape
         return self.output.unflatten([value if shape is None else np.full(shape, value)])
+
+    def _gatherer(self, parts: Sequence[Part]) -> Callable[[Any], Any]:
+        """What makes the gradient in all arguments."""
+        build = self.build
+        if self.single:
+            return build[0]
+        numbers = all(self.arg_types[part.argument] is float for part in parts)
+        if self.floats_only and numbers and len(parts) > 1:
+            return operator.itemgetter(*(1 + part.slots.start for part in parts))
+        return lambda flat: tuple([own(flat) for own in build])
 
     def _builder(self, part: Part, args: tuple[Any, ...]) -> Callable[[Any], Any]:
         """What makes an argument's gradient of the outputs and gradients in one run."""

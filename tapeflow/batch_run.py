@@ -140,9 +140,11 @@ class Run:
 
     def _job(self, ready: Ready) -> Ints:
         """The compiled sweep's job, for a program."""
-        if ready not in self._jobs:
-            self._jobs[ready] = self._new_job(ready)
-        return self._jobs[ready][0]
+        found = self._jobs.get(ready)
+        if found is None:
+            # The first one stays: what another thread has made and begun to use is not let go.
+            found = self._jobs.setdefault(ready, self._new_job(ready))
+        return found[0]
 
     def _new_job(self, ready: Ready) -> tuple[Ints, Any]:
         batch, program = self.batch, ready.program

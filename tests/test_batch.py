@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapeflow as tpf
+from tapeflow.batch_run import Ready, Run
 from tapeflow.tape import Tape
 from tests.strategies import identical, tapes
 from tests.test_interpreter import batch_of, run_batch
@@ -206,6 +207,7 @@ FORK = """
 import os, warnings
 import numpy as np
 import tapeflow as tpf
+from tapeflow.batch_run import Ready, Run
 warnings.simplefilter("ignore")
 tpf.config(threads=3)
 f = tpf.vmap(tpf.grad(lambda x: np.sin(x) * x), reduce="sum")
@@ -222,6 +224,7 @@ INTERRUPT = """
 import os, signal, threading, time
 import numpy as np
 import tapeflow as tpf
+from tapeflow.batch_run import Ready, Run
 tpf.config(threads=2)
 f = tpf.vmap(tpf.grad(lambda x: np.sin(np.sin(np.sin(np.sin(x)))) * x), reduce="sum")
 x = np.linspace(0.0, 1.0, 1000)
@@ -245,3 +248,31 @@ def test_forks_and_interrupts(script: str, output: str) -> None:
     assert result.stderr == ""
     assert result.stdout == output
     assert result.returncode == 0
+
+
+@pytest.mark.jit
+def test_threads_that_begin_at_once_use_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads make the job's tables at once: neither's may go while the other works."""
+    new_job, both = Run._new_job, threading.Barrier(2)
+
+    def slowly(self: Run, ready: Ready) -> Any:
+        both.wait(10)
+        return new_job(self, ready)
+
+    monkeypatch.setattr(Run, "_new_job", slowly)
+    jobs: list[Any] = []
+    job = Run._job
+
+    def noted(self: Run, ready: Ready) -> Any:
+        found = job(self, ready)
+        if self not in [run for run, _ in jobs]:
+            jobs.append((self, found))
+        assert next(own for run, own in jobs if run is self) is found
+        return found
+
+    monkeypatch.setattr(Run, "_job", noted)
+    x = np.random.default_rng(3).standard_normal((20_000, 5))
+    with tpf.config(threads=2, block=8):
+        found = tpf.vmap(tpf.grad(lambda x: np.sin(x[0] * x[1]) * x[2] + x[3] * x[4]))(x)
+    assert np.isfinite(found).all()
+    assert jobs

@@ -123,7 +123,9 @@ class Run:
         if self.n_lanes:
             self._sweep()
         self._raise_errors_of_gates()
-        self._shared_results()
+        # Infinity and NaN are results like others here, as they are in the sweeps.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._shared_results()
         self._raise_errors_of_gates()
 
     def _execute_shared(self, code: Code, cotangents: Floats | None = None) -> None:

@@ -276,3 +276,12 @@ def test_threads_that_begin_at_once_use_one_job(monkeypatch: pytest.MonkeyPatch)
         found = tpf.vmap(tpf.grad(lambda x: np.sin(x[0] * x[1]) * x[2] + x[3] * x[4]))(x)
     assert np.isfinite(found).all()
     assert jobs
+
+
+def test_a_sum_that_overflows_is_infinite_and_does_not_warn() -> None:
+    x = np.full(4, 1e308)
+    assert tpf.vmap(lambda x: x + 0.0, reduce="sum")(x) == np.inf
+    total, gradient = tpf.vmap(
+        tpf.value_and_grad(lambda w, x: w * x), in_axes=(None, 0), reduce="sum"
+    )(2.0, x)
+    assert (total, gradient) == (np.inf, np.inf)

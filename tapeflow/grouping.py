@@ -38,7 +38,8 @@ def grouped(tape: Tape, instructions: Ints, lane: Flags, active: Flags, read: Fl
         starts = np.array([0, len(instructions)] if len(instructions) else [0], np.int64)
     else:
         tokens = np.empty(len(instructions), np.int64)
-        _tokens(instructions, tape.starts, tape.operands, tape.slots, own, kinds, tokens)
+        with np.errstate(over="ignore"):  # they wrap around, as numbers of a hash do
+            _tokens(instructions, tape.starts, tape.operands, tape.slots, own, kinds, tokens)
         # What is unlike all else stays alone.
         tokens[python] = -1 - np.flatnonzero(python)
         starts = _split(cut(tokens, LONGEST), python)

@@ -19,6 +19,9 @@ STACK = 64 * GROUP
 if config.DISABLE_JIT:
     _stacks: list[Any] = []
     _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
+    _THREADED = ctypes.CFUNCTYPE(
+        None, *[ctypes.c_void_p] * 2, ctypes.c_int64, *[ctypes.c_void_p] * 3
+    )
 
     def load_float(address: int, offset: int) -> float:
         return ctypes.c_double.from_address(int(address + offset)).value
@@ -82,11 +85,18 @@ if config.DISABLE_JIT:
     ) -> None:
         _KERNEL(int(address))(int(values), int(cotangents), int(shared), int(record), int(lanes))
 
+    def call_threaded(
+        values: int, cotangents: int, place: int, operands: int, ids: int, table: int
+    ) -> None:
+        first = ctypes.c_uint16.from_address(int(ids)).value
+        function = _THREADED(load_int(table + 8 * first))
+        function(int(values), int(cotangents), int(place), int(operands), int(ids) + 2, int(table))
+
 else:
     from llvmlite import ir
 
     _POINTER, _DOUBLE = ir.PointerType(), ir.DoubleType()
-    _INT8, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+    _INT8, _INT16, _INT32, _INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
     _VECTOR = ir.VectorType(_DOUBLE, GROUP)
 
     def _at(builder: Any, address: Any, offset: Any = None) -> Any:
@@ -345,6 +355,26 @@ else:
             kernel = ir.FunctionType(ir.VoidType(), [_POINTER] * 4 + [_INT64])
             function = builder.inttoptr(args[0], kernel.as_pointer())
             builder.call(function, [*(_at(builder, arg) for arg in args[1:5]), args[5]])
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 6), emit
+
+    @intrinsic
+    def call_threaded(
+        typing: Any, values: Any, cotangents: Any, place: Any, operands: Any, ids: Any, table: Any
+    ) -> Any:
+        """Run threaded kernels, from the first of the ids to the one that ends the sweep."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kinds = [_POINTER] * 2 + [_INT64] + [_POINTER] * 3
+            kernel = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+            ids, table = (_at(builder, arg) for arg in args[4:])
+            first = builder.zext(builder.load(ids, align=2, typ=_INT16), _INT64)
+            entry = builder.gep(table, [first], source_etype=_INT64)
+            function = builder.inttoptr(builder.load(entry, align=8, typ=_INT64), kernel)
+            ids = builder.gep(ids, [ir.Constant(_INT64, 1)], source_etype=_INT16)
+            values, cotangents, operands = (_at(builder, args[k]) for k in (0, 1, 3))
+            builder.call(function, [values, cotangents, args[2], operands, ids, table])
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 6), emit

@@ -10,7 +10,8 @@ from tapeflow.array_program import ArrayProgram
 from tapeflow.batch import BatchProgram
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Tables
 from tapeflow.columns import Columns, table_of
-from tapeflow.program import Flags, aligned
+from tapeflow.groups import Flags
+from tapeflow.program import aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 from tapeflow.transforms import pullback

@@ -13,12 +13,13 @@ import numpy as np
 
 from tapeflow import failures, grid, pieces
 from tapeflow.array_kernels import array_kernel
+from tapeflow.groups import Flags
 from tapeflow.kernels.body import FORWARD, Kernel, body_of
 from tapeflow.kernels.compiler import addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
 from tapeflow.kernels.host import HostKernel
 from tapeflow.passes import fusion
-from tapeflow.program import Code, Flags
+from tapeflow.program import Code
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape
 

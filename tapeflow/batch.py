@@ -7,7 +7,8 @@ import numpy as np
 from tapeflow import settings
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Source, Tables
 from tapeflow.columns import Columns, Recycler, table_of
-from tapeflow.program import Flags, Program
+from tapeflow.groups import Flags
+from tapeflow.program import Program
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 from tapeflow.tier import TierUp
@@ -64,8 +65,7 @@ class BatchProgram:
         self.tier_up = TierUp(self._fused, self._adopt)
 
     def _fused(self) -> Program:
-        # With nothing that differs by lane all code is shared, and read by slot.
-        return Program(self.tape, *self._use, fused=bool(self._use[0].any()))
+        return Program(self.tape, *self._use, fused=True)
 
     def _adopt(self, program: Program) -> None:
         self.ready = Ready(program, self.ready.n_sums)

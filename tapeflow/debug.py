@@ -6,25 +6,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow import interpreter as vm
 from tapeflow.addresses import GROUP
+from tapeflow.interpreter import execute
 from tapeflow.program import Code, Program
 from tapeflow.structure import Floats, Ints
 from tapeflow.transforms import PULLBACK
 
 
-def run_sample(workspace: Any, job: Ints) -> None:
-    """Do what the interpreter's run_sample does; FloatingPointError at the first NaN."""
-    program: Program = workspace.program
+def run_sample(program: Program, workspace: Any, forward: bool, reverse: bool) -> None:
+    """Do what the interpreter's run_sample does; FloatingPointError at the first NaN.
+
+    program: the tape's, with a kernel for each instruction; the workspace is of a threaded one.
+    """
     tape = program.tape
     values = workspace.values.reshape(-1, 1)
     cotangents = workspace.cotangents.reshape(-1, 1)
     checker = _Checker(program, values, cotangents, values, shared=True, first_lane=None)
-    if job[vm.SAMPLE_N_FORWARD]:
+    if forward:
         _check_inputs(program, values, np.arange(tape.n_inputs), None)
         checker.forward(program.shared_forward)
     workspace.outputs[:] = workspace.values[tape.outputs]
-    if job[vm.SAMPLE_COTANGENTS]:
+    if reverse:
         cotangents[:] = -0.0
         np.add.at(cotangents[:, 0], tape.outputs, workspace.seeds)
         checker.reverse(program.shared_reverse)
@@ -107,7 +109,12 @@ class _Checker:
     def _row(self, slot: int) -> int:
         if not self.shared:
             return int(self.program.value_rows[slot])
-        return int(self.program.places[slot])
+        return self._place(slot)
+
+    def _place(self, slot: int) -> int:
+        # On a tape with arrays, some are kept elsewhere.
+        places = getattr(self.program, "places", None)
+        return slot if places is None else int(places[slot])
 
     def reverse(self, code: Code) -> None:
         place = 0
@@ -123,7 +130,7 @@ class _Checker:
         """Run one instruction after the other, and say which it was."""
         place = 0
         for i in code.instructions.tolist():
-            vm.execute(
+            execute(
                 code.address + 4 * place,
                 1,
                 self.values.ctypes.data,
@@ -162,7 +169,7 @@ class _Checker:
 
     def _value(self, slot: int, lane: int) -> float:
         if self.shared or not self.program.lane[slot]:
-            return float(self.shared_values[self.program.places[slot], 0])
+            return float(self.shared_values[self._place(slot), 0])
         return float(self.values[self.program.value_rows[slot], lane])
 
 

@@ -1,6 +1,6 @@
 """Groups of instructions, each of which one kernel runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow.interpreter import compiled
-from tapeflow.kernels.body import Body, body_of
+from tapeflow.kernels.body import Body, Kernel, body_of
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape
 
@@ -132,6 +132,35 @@ def singles(tape: Tape, instructions: Ints) -> Groups:
     every = np.arange(len(instructions) + 1)
     exports = tape.slots[instructions].astype(np.int64)
     return Groups(tape, instructions, every, operands, starts, exports, every)
+
+
+def kernels_of(
+    groups: Groups,
+    chosen: Ints,
+    sets: Mapping[str, Flags],
+    flowing: Flags | None,
+    make: Callable[[Body, dict[str, Any]], Kernel],
+) -> tuple[list[Kernel], Ints]:
+    """The kernels for the chosen groups, and which of them each one's is.
+
+    sets: of operands, and ``flowing`` of exports: flags of all groups. ``make`` is given a body and
+    its own part of each set, as the bits of a number.
+    """
+    kinds = groups.kinds(chosen, list(sets.values()), flowing)
+    _, first, which = np.unique(kinds, return_index=True, return_inverse=True)
+    kernels = []
+    for g in chosen[first].tolist():
+        reads = slice(groups.operand_starts[g], groups.operand_starts[g + 1])
+        own = slice(groups.export_starts[g], groups.export_starts[g + 1])
+        masks = {name: _bits(flags[reads]) for name, flags in sets.items()}
+        if flowing is not None:
+            masks["flowing"] = _bits(flowing[own])
+        kernels.append(make(groups.body(g), masks))
+    return kernels, which
+
+
+def _bits(flags: Flags) -> int:
+    return sum(1 << int(k) for k in np.flatnonzero(flags))
 
 
 @compiled()

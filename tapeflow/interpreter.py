@@ -2,8 +2,9 @@
 
 Code is a stream of 32-bit numbers, an instruction being its length, the address of its kernel
 (two numbers) and its record: the places of its result and operands. Every kernel is called alike,
-so one loop serves both directions and every op. `run_sample` takes a job, an int64 array of
-counts and addresses in the order of the names below; for batches see `blocks`.
+so one loop serves both directions and every op. `run_sample` runs the threaded code of a tape of
+numbers: it takes a job, an int64 array of counts and addresses in the order of the names below; for
+batches see `blocks`.
 """
 
 from collections.abc import Callable
@@ -11,25 +12,35 @@ from typing import Any
 
 from numba import njit, types
 
-from tapeflow.addresses import call_kernel, load_float, load_int, load_int32, store_float
+from tapeflow.addresses import (
+    call_kernel,
+    call_threaded,
+    load_float,
+    load_int,
+    load_int32,
+    store_float,
+)
 
-# A job of one sample. Values and cotangents have one number a slot; results are the outputs and
-# then the gradients of the inputs; seeds are added to the outputs' cotangents.
+# A job of one sample. Forward and reverse are ids of kernels in the table, or 0 for no such sweep;
+# they begin at the first result's place and operand, and end at the last. Results are the outputs
+# and then the gradients of the inputs; seeds are added to the outputs' cotangents.
 (
     SAMPLE_FORWARD,
-    SAMPLE_N_FORWARD,
     SAMPLE_REVERSE,
-    SAMPLE_N_REVERSE,
+    SAMPLE_TABLE,
+    SAMPLE_FIRST_PLACE,
+    SAMPLE_LAST_PLACE,
+    SAMPLE_OPERANDS,
+    SAMPLE_LAST_OPERAND,
     SAMPLE_VALUES,
     SAMPLE_COTANGENTS,
-    SAMPLE_N_SLOTS,
     SAMPLE_OUTPUTS,
     SAMPLE_N_OUTPUTS,
     SAMPLE_N_INPUTS,
     SAMPLE_RESULTS,
     SAMPLE_SEEDS,
     SAMPLE_SIZE,
-) = range(13)
+) = range(15)
 
 INT = types.int64
 VOID = types.void
@@ -75,18 +86,21 @@ def fill_zero(address, n):
 
 @compiled(VOID(JOB))
 def run_sample(job):
-    """One sample: forward, and in reverse where the job has reverse code or gradients to give."""
-    values, cotangents = job[SAMPLE_VALUES], job[SAMPLE_COTANGENTS]
+    """One sample: forward where the job has such code, and in reverse likewise."""
+    values, cotangents, table = job[SAMPLE_VALUES], job[SAMPLE_COTANGENTS], job[SAMPLE_TABLE]
     outputs, n_outputs = job[SAMPLE_OUTPUTS], job[SAMPLE_N_OUTPUTS]
     results, seeds = job[SAMPLE_RESULTS], job[SAMPLE_SEEDS]
-    execute(job[SAMPLE_FORWARD], job[SAMPLE_N_FORWARD], values, 0, 0, 1)
-    if cotangents:
-        fill_zero(cotangents, job[SAMPLE_N_SLOTS])
+    forward, reverse = job[SAMPLE_FORWARD], job[SAMPLE_REVERSE]
+    if forward:
+        call_threaded(values, 0, job[SAMPLE_FIRST_PLACE], job[SAMPLE_OPERANDS], forward, table)
+    if reverse:
+        last = job[SAMPLE_LAST_PLACE]
+        fill_zero(cotangents, last)
         for k in range(n_outputs):
             place = 8 * load_int32(outputs + 4 * k)
             seed = load_float(seeds, 8 * k)
             store_float(cotangents, place, load_float(cotangents, place) + seed)
-        execute(job[SAMPLE_REVERSE], job[SAMPLE_N_REVERSE], values, cotangents, 0, 1)
+        call_threaded(values, cotangents, last, job[SAMPLE_LAST_OPERAND], reverse, table)
         for k in range(job[SAMPLE_N_INPUTS]):
             gradient = load_float(cotangents, 8 * k) + 0.0
             store_float(results, 8 * (n_outputs + k), gradient)

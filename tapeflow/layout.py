@@ -137,3 +137,13 @@ def place_cotangents(
                     n_rows += 1
             operand_rows[k] = rows[slot]
     return n_rows
+
+
+@compiled()
+def mark_active(starts, operands, active, flows, marks):
+    """For each instruction that a gradient flows to, its active operands as bits of a number."""
+    for i in range(len(flows)):
+        if flows[i]:
+            for k in range(starts[i], starts[i + 1]):
+                if active[operands[k]]:
+                    marks[i] |= 1 << (k - starts[i])

@@ -24,19 +24,24 @@ from numba.extending import (
 )
 
 from tapeflow import settings
-from tapeflow.addresses import STACK, load_float, load_int, stack_memory, store_float
+from tapeflow.addresses import STACK, call_threaded, load_float, load_int, stack_memory, store_float
 from tapeflow.array_sample import ArraySample
 from tapeflow.errors import TapeError
 from tapeflow.interpreter import OPTIONS, execute, fill_zero
-from tapeflow.program import Program
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
+from tapeflow.threaded import ThreadedProgram
 
+# With a table the code is threaded: ids forward and in reverse, from the first place and operand to
+# the last. Otherwise, for a tape with arrays, there is code forward alone, of a number of steps.
 (
     FORWARD,
-    N_FORWARD,
     REVERSE,
-    N_REVERSE,
+    TABLE,
+    STEPS,
+    FIRST_PLACE,
+    OPERANDS,
+    LAST_OPERAND,
     N_VALUES,
     N_COTANGENTS,
     N_INPUTS,
@@ -46,7 +51,7 @@ from tapeflow.tape import Tape
     MOVES,
     N_MOVES,
     SIZE,
-) = range(13)
+) = range(16)
 
 _kept: list[Any] = []
 
@@ -124,13 +129,23 @@ class _Job:
         self.job = job = np.zeros(SIZE, np.int64)
         self.constants: Floats
         if tape.numbers_only:
-            self.program: Any = Program(
-                tape, ~wanted & False, wanted, reverse, settings.current().tier != "interpret"
-            )
+            fused = settings.current().tier != "interpret"
+            self.program: Any = ThreadedProgram(tape, wanted, reverse, fused)
             self.program.load()
             moves = [(0, 0, tape.n_inputs)] if reverse else []
-            self.constants, output = tape.constants, int(self.program.places[tape.outputs[0]])
+            self.constants, output = tape.constants, int(self.program.outputs[0])
             job[N_COTANGENTS] = self.program.n_places if reverse else 0
+            job[FORWARD], job[REVERSE], job[TABLE], job[OPERANDS] = (
+                array.ctypes.data
+                for array in (
+                    self.program.forward,
+                    self.program.reverse_ids,
+                    self.program.table,
+                    self.program.operands,
+                )
+            )
+            job[LAST_OPERAND] = job[OPERANDS] + self.program.operands.nbytes
+            job[FIRST_PLACE] = tape.slots[0]
         else:
             sample = ArraySample(tape, wanted, reverse)
             self.program, run = sample.program, sample.program.tape
@@ -138,15 +153,14 @@ class _Job:
             # The seed is the last input.
             self.constants = np.concatenate([np.ones(run.n_inputs - tape.n_inputs), run.constants])
             output = next(source.start for source, target in sample.moves if not target.start)
+            code = self.program.shared_forward
+            job[FORWARD], job[STEPS] = code.address, len(code)
         if self.program.has_python_gates:
             raise TapeError(
                 f"{tape.name} has operations that run in Python, which compiled code cannot call: "
                 "call the tape itself"
             )
         self.moves = np.array(moves, np.int64).reshape(-1, 3)
-        forward, back = self.program.shared_forward, self.program.shared_reverse
-        job[FORWARD], job[N_FORWARD] = forward.address, len(forward)
-        job[REVERSE], job[N_REVERSE] = back.address, len(back)
         job[N_VALUES], job[N_INPUTS] = self.program.n_places, tape.n_inputs
         job[CONSTANTS], job[N_CONSTANTS] = self.constants.ctypes.data, len(self.constants)
         job[OUTPUT] = output
@@ -220,14 +234,19 @@ def _sweep(job, values, cotangents, x, step, gradient, gradient_step):
     for k in range(load_int(job + 8 * N_CONSTANTS)):
         store_float(values, 8 * (n_inputs + k), load_float(constants, 8 * k))
     output = 8 * load_int(job + 8 * OUTPUT)
-    execute(load_int(job + 8 * FORWARD), load_int(job + 8 * N_FORWARD), values, 0, 0, 1)
-    source = values
-    if load_int(job + 8 * N_COTANGENTS):
+    forward, table = load_int(job + 8 * FORWARD), load_int(job + 8 * TABLE)
+    if table:
+        operands = load_int(job + 8 * OPERANDS)
+        call_threaded(values, 0, load_int(job + 8 * FIRST_PLACE), operands, forward, table)
+    else:
+        execute(forward, load_int(job + 8 * STEPS), values, 0, 0, 1)
+    source, n = values, load_int(job + 8 * N_COTANGENTS)
+    if n:
         source = cotangents
-        fill_zero(cotangents, load_int(job + 8 * N_COTANGENTS))
+        fill_zero(cotangents, n)
         store_float(cotangents, output, 1.0)
-        n = load_int(job + 8 * N_REVERSE)
-        execute(load_int(job + 8 * REVERSE), n, values, cotangents, 0, 1)
+        operands, reverse = load_int(job + 8 * LAST_OPERAND), load_int(job + 8 * REVERSE)
+        call_threaded(values, cotangents, n, operands, reverse, table)
     moves = load_int(job + 8 * MOVES)
     for k in range(load_int(job + 8 * N_MOVES)):
         start, target = load_int(moves + 24 * k), load_int(moves + 24 * k + 8)

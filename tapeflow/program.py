@@ -8,19 +8,18 @@ lanes read has a row of cotangents as well, which the batch sums over its lanes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow.groups import Groups, singles
-from tapeflow.kernels.body import FORWARD, REVERSE, TURN, Kernel
+from tapeflow.groups import Flags, Groups, kernels_of, singles
+from tapeflow.kernels.body import FORWARD, REVERSE, TURN, Body, Kernel
 from tapeflow.kernels.compiler import addresses
 from tapeflow.layout import place_cotangents, place_values, propagate, walk
 from tapeflow.ops import FIRST_GATE, OPS
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
-
-Flags = npt.NDArray[np.bool_]
 
 HEADER = 3
 """Entries before an instruction's record: its length, the two halves of its kernel's address."""
@@ -68,7 +67,7 @@ class Program:
             tape.starts,
             tape.operands,
             first_result,
-            _opaque(tape),
+            opaque(tape),
             self.lane,
             self.active,
         )
@@ -77,13 +76,9 @@ class Program:
         everything = np.arange(len(tape))
         read = np.zeros(tape.n_slots, np.bool_)
         read[tape.outputs] = True
-        if fused and not lane.any():
-            shared = self._groups(everything, read)
-            lanes = singles(tape, everything[:0])
-        else:
-            # What all lanes share is run once a call: seldom worth a kernel of its own.
-            shared = singles(tape, everything[~lane_results])
-            lanes = self._groups(everything[lane_results], read)
+        # What all lanes share is run once a call: seldom worth a kernel of its own.
+        shared = singles(tape, everything[~lane_results])
+        lanes = self._groups(everything[lane_results], read)
         self._lay_out_rows(lanes, read)
         self._shared_code(shared)
         self._lane_code(lanes)
@@ -194,34 +189,21 @@ class Program:
     # Single numbers.
 
     def _shared_code(self, groups: Groups) -> None:
-        """The code over single numbers; fused, the last group turns as in rows of lanes."""
-        tape = self.tape
-        used = np.ones(tape.n_slots, np.bool_)
-        alone = self.fused and not self.lane.any()
-        if alone:
-            # What a kernel keeps to itself has no place.
-            used[tape.slots[0] :] = False
-            used[groups.exports] = True
-        self.places = np.where(used, np.cumsum(used) - 1, -1)
-        self.n_places = int(used.sum())
-        every = np.arange(len(groups))
-        none = np.zeros(len(groups.operands), np.bool_)
-        active = self.active[groups.exports]
-        counts = np.concatenate([[0], np.cumsum(active)])[groups.export_starts]
-        runs = np.diff(counts) > 0
-        last = len(groups) - 1
-        turn = alone and last >= 0 and bool(runs[last]) and not groups.has_python(last)
-        operands, exports = self.places[groups.operands], self.places[groups.exports]
+        """The code over single numbers, each at its slot."""
+        slots, results = groups.operands, groups.exports
+        none = np.zeros(len(slots), np.bool_)
+        flows = self.active[results]
         refs = _Refs(
-            operands,
-            exports,
+            slots,
+            results,
             none,
-            np.where(self.active[groups.operands], operands, -1),
+            np.where(self.active[slots], slots, -1),
             none,
-            np.where(active, exports, -1),
+            np.where(flows, results, -1),
         )
-        self.shared_forward = self._code(groups, every[: len(every) - turn], FORWARD, False, refs)
-        self.shared_reverse = self._code(groups, every[runs][::-1], REVERSE, False, refs, turn)
+        every = np.arange(len(groups))
+        self.shared_forward = self._code(groups, every, FORWARD, False, refs)
+        self.shared_reverse = self._code(groups, every[flows][::-1], REVERSE, False, refs)
 
     # Code.
 
@@ -259,29 +241,24 @@ class Program:
         self, groups: Groups, chosen: Ints, sweep: str, lanes: bool, refs: "_Refs", turn: bool
     ) -> tuple[list[Kernel], Ints]:
         """The kernels for groups, and which of them each one's is."""
-        reverse = sweep != FORWARD
-        flags = [refs.shared, refs.cotangents >= 0, refs.fresh] if reverse else [refs.shared]
-        kinds = groups.kinds(chosen, flags, refs.flowing >= 0 if reverse else None)
-        _, first, inverse = np.unique(kinds[turn:], return_index=True, return_inverse=True)
-        first = first + turn
+        sets = {"shared": refs.shared}
+        flowing = None
+        if sweep != FORWARD:
+            sets |= {"active": refs.cotangents >= 0, "fresh": refs.fresh}
+            flowing = refs.flowing >= 0
+
+        def made(chosen: Ints, sweep: str) -> tuple[list[Kernel], Ints]:
+            def make(body: Body, masks: dict[str, Any]) -> Kernel:
+                keep = self.reverse and body.ops[0].python is not None
+                return Kernel(body, sweep, lanes, keep=keep, **masks)
+
+            return kernels_of(groups, chosen, sets, flowing, make)
+
+        kernels, which = made(chosen[turn:], sweep)
         if turn:
-            inverse = np.append(len(first), inverse)
-            first = np.append(first, 0)
-        kernels = []
-        for k, g in enumerate(chosen[first].tolist()):
-            body = groups.body(g)
-            reads = slice(groups.operand_starts[g], groups.operand_starts[g + 1])
-            own = slice(groups.export_starts[g], groups.export_starts[g + 1])
-            shared, *cotangents = [_bits(flag[reads]) for flag in flags]
-            if reverse:
-                cotangents.append(_bits(refs.flowing[own] >= 0))
-            turning = turn and k == len(first) - 1
-            keep = self.reverse and body.ops[0].python is not None
-            masks = dict(zip(("active", "fresh", "flowing"), cotangents, strict=False))
-            kernels.append(
-                Kernel(body, TURN if turning else sweep, lanes, shared, keep=keep, **masks)
-            )
-        return kernels, inverse
+            which = np.append(len(kernels), which)
+            kernels += made(chosen[:1], TURN)[0]
+        return kernels, which
 
     @property
     def unfused(self) -> "Program":
@@ -334,18 +311,14 @@ def _expand(starts: Ints, chosen: Ints) -> _Expanded:
     return _Expanded(counts, owner, position, starts[chosen][owner] + position)
 
 
-def _bits(flags: Flags) -> int:
-    return sum(1 << int(k) for k in np.flatnonzero(flags))
-
-
 _OPAQUE = {op.opcode for op in OPS if op.zero_derivative}
 
 
-def _opaque(tape: Tape) -> Flags:
+def opaque(tape: Tape) -> Flags:
+    """Which instructions no gradient passes."""
     flags = np.zeros(FIRST_GATE + len(tape.gates), np.bool_)
     flags[list(_OPAQUE)] = True
-    opaque: Flags = flags[tape.opcodes]
-    return opaque
+    return flags[tape.opcodes]
 
 
 def aligned(shape: int | Sequence[int]) -> Floats:

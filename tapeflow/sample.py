@@ -1,5 +1,6 @@
 """Runs a tape on one sample, forward and in reverse."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from tapeflow import debug, settings
 from tapeflow import interpreter as vm
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import Program, aligned
-from tapeflow.structure import Floats, Ints
+from tapeflow.structure import Floats
 from tapeflow.tape import Tape
+from tapeflow.threaded import ThreadedProgram
 from tapeflow.tier import TierUp
 
 _SAVED = 5e-9
@@ -24,27 +26,28 @@ class Workspace:
     after: outputs, then the gradient of every input.
     """
 
-    def __init__(self, program: Program, home: list["Workspace"]) -> None:
+    def __init__(self, program: ThreadedProgram, home: list["Workspace"]) -> None:
         self.program, self.home = program, home
-        tape, places = program.tape, program.places
+        tape, reverse = program.tape, program.reverse
         n_inputs, n_outputs = tape.n_inputs, len(tape.outputs)
+        first = int(tape.slots[0])
         self.values = aligned(program.n_places)
         self.inputs = self.values[:n_inputs]
-        self.values[n_inputs : n_inputs + len(tape.constants)] = tape.constants
-        self.output_places = places[tape.outputs].astype(np.int32)
-        self.cotangents = aligned(program.n_places if program.reverse else 0)
-        self.results = aligned(n_outputs + (n_inputs if program.reverse else 0))
+        self.values[n_inputs:first] = tape.constants
+        self.cotangents = aligned(program.n_places if reverse else 0)
+        self.results = aligned(n_outputs + (n_inputs if reverse else 0))
         self.outputs, self.gradients = self.results[:n_outputs], self.results[n_outputs:]
         self.seeds = np.ones(n_outputs)
         job = np.zeros(vm.SAMPLE_SIZE, np.int64)
-        job[vm.SAMPLE_FORWARD] = program.shared_forward.address
-        job[vm.SAMPLE_N_FORWARD] = len(program.shared_forward)
-        job[vm.SAMPLE_REVERSE] = program.shared_reverse.address
-        job[vm.SAMPLE_N_REVERSE] = len(program.shared_reverse)
+        job[vm.SAMPLE_FORWARD] = program.forward.ctypes.data
+        job[vm.SAMPLE_REVERSE] = program.reverse_ids.ctypes.data if reverse else 0
+        job[vm.SAMPLE_TABLE] = program.table.ctypes.data
+        job[vm.SAMPLE_FIRST_PLACE], job[vm.SAMPLE_LAST_PLACE] = first, program.n_places
+        job[vm.SAMPLE_OPERANDS] = program.operands.ctypes.data
+        job[vm.SAMPLE_LAST_OPERAND] = program.operands.ctypes.data + program.operands.nbytes
         job[vm.SAMPLE_VALUES] = self.values.ctypes.data
-        job[vm.SAMPLE_COTANGENTS] = self.cotangents.ctypes.data if program.reverse else 0
-        job[vm.SAMPLE_N_SLOTS] = program.n_places
-        job[vm.SAMPLE_OUTPUTS] = self.output_places.ctypes.data
+        job[vm.SAMPLE_COTANGENTS] = self.cotangents.ctypes.data
+        job[vm.SAMPLE_OUTPUTS] = program.outputs.ctypes.data
         job[vm.SAMPLE_N_OUTPUTS] = n_outputs
         job[vm.SAMPLE_N_INPUTS] = n_inputs
         job[vm.SAMPLE_RESULTS] = self.results.ctypes.data
@@ -52,10 +55,6 @@ class Workspace:
         # For the struct module, which takes a memoryview faster than an array.
         self.memory, self.result_memory = self.values.data, self.results.data
         self.job = job
-        self.forward_job = job.copy()
-        self.forward_job[vm.SAMPLE_COTANGENTS] = 0
-        self.reverse_job = job.copy()
-        self.reverse_job[vm.SAMPLE_N_FORWARD] = 0
 
     def take_results(self) -> Floats:
         """The results, for the caller to keep."""
@@ -66,21 +65,28 @@ class SampleProgram:
     """A tape ready for one sample at a time, from any number of threads at once."""
 
     def __init__(self, tape: Tape, wanted: Any, reverse: bool) -> None:
-        self._use = np.zeros(tape.n_inputs, np.bool_), np.asarray(wanted, np.bool_), reverse
-        self.program = self._running = Program(tape, *self._use)
+        self._use = np.asarray(wanted, np.bool_), reverse
+        self.program = self._running = ThreadedProgram(tape, *self._use)
         # Workspaces that nobody uses: taking one with pop() is a single step, so no two callers
         # get the same; give it back to its home with append().
         self.free: list[Workspace] = []
         self._checks_gates = self.program.has_python_gates
-        code = len(self.program.shared_forward) + len(self.program.shared_reverse)
-        self._saved = _SAVED * code + _SAVED_A_CALL
+        self._saved = _SAVED * len(self.program) + _SAVED_A_CALL
         self._left = 0
         self._tier_up = TierUp(self._fused, self._adopt)
 
-    def _fused(self) -> Program:
-        return Program(self.program.tape, *self._use, fused=True)
+    def _fused(self) -> ThreadedProgram:
+        return ThreadedProgram(self.program.tape, *self._use, fused=True)
 
-    def _adopt(self, program: Program) -> None:
+    @cached_property
+    def _checked(self) -> Program:
+        """What is run instruction by instruction, to look for NaN."""
+        tape = self.program.tape
+        program = Program(tape, np.zeros(tape.n_inputs, np.bool_), *self._use)
+        program.load()
+        return program
+
+    def _adopt(self, program: ThreadedProgram) -> None:
         self._running, self.free = program, []
 
     def _count(self) -> None:
@@ -109,36 +115,31 @@ class SampleProgram:
     def run(self, workspace: Workspace) -> None:
         """From the workspace's inputs and seeds to its results, in both directions."""
         if settings.current().debug_nans or self._checks_gates:
-            self._run(workspace, workspace.job)
+            self._run(workspace, True, self.program.reverse)
         else:
             vm.run_sample(workspace.job)
 
     def run_forward(self, workspace: Workspace) -> None:
         """From the workspace's inputs to its values and outputs."""
-        self._run(workspace, workspace.forward_job)
+        self._run(workspace, True, False)
 
     def run_reverse(self, workspace: Workspace) -> None:
         """From the values that `run_forward` has left, and the seeds, to the gradients."""
-        self._run(workspace, workspace.reverse_job)
+        self._run(workspace, False, True)
 
-    def _run(self, workspace: Workspace, job: Ints) -> None:
+    def _run(self, workspace: Workspace, forward: bool, reverse: bool) -> None:
         if settings.current().debug_nans:
-            self._check(workspace, job)
+            own = self.new_workspace() if workspace.program.fused else workspace
+            own.inputs[:], own.seeds[:] = workspace.inputs, workspace.seeds
+            debug.run_sample(self._checked, own, forward, reverse)
+            workspace.results[:] = own.results
         else:
+            job = workspace.job.copy()
+            job[vm.SAMPLE_FORWARD] *= forward
+            job[vm.SAMPLE_REVERSE] *= reverse
             vm.run_sample(job)
         if self._checks_gates:
             raise_pending(workspace.values.ctypes.data)
-
-    def _check(self, workspace: Workspace, job: Ints) -> None:
-        """Run instruction by instruction, looking for NaN."""
-        if not workspace.program.fused:
-            workspace.program.load()
-            debug.run_sample(workspace, job)
-            return
-        own = self.new_workspace()
-        own.inputs[:], own.seeds[:] = workspace.inputs, workspace.seeds
-        debug.run_sample(own, own.job)
-        workspace.results[:] = own.results
 
     def results(self, leaves: Any) -> Floats:
         """Outputs, and with a reverse sweep gradients, at these leaves: a fresh array."""

@@ -123,7 +123,9 @@ class Tape:
         )
 
     def op(self, instruction: int) -> Op:
-        opcode = int(self.opcodes[instruction])
+        return self.op_of(int(self.opcodes[instruction]))
+
+    def op_of(self, opcode: int) -> Op:
         return self.gates[opcode - FIRST_GATE] if opcode >= FIRST_GATE else BY_OPCODE[opcode]
 
     def operands_of(self, instruction: int) -> npt.NDArray[np.int32]:

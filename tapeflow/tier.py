@@ -9,11 +9,12 @@ so it is taken into use as soon as it is there, in the middle of a batch too.
 import atexit
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from tapeflow import settings
+from tapeflow.kernels.body import Kernel
 from tapeflow.kernels.compiler import seconds_to_compile
-from tapeflow.program import Program
 
 _WORTH_A_LOOK = 0.005
 """Seconds that must be saved before the time to compile is even estimated."""
@@ -22,16 +23,25 @@ _stopping = threading.Event()
 _threads: set[threading.Thread] = set()
 
 
-class TierUp:
+class _Loadable(Protocol):
+    @property
+    def kernels(self) -> Sequence[Kernel]: ...
+    def load(self, stop: Callable[[], bool]) -> bool: ...
+
+
+P = TypeVar("P", bound=_Loadable)
+
+
+class TierUp(Generic[P]):
     """A fused program, once it is worth while: ``program`` is None until then.
 
     plan: makes the program, its kernels not yet loaded. adopt: takes it into use.
     """
 
-    def __init__(self, plan: Callable[[], Program], adopt: Callable[[Program], None]) -> None:
+    def __init__(self, plan: Callable[[], P], adopt: Callable[[P], None]) -> None:
         self._plan, self._adopt = plan, adopt
         self._saved, self._needed = 0.0, _WORTH_A_LOOK
-        self._planned: Program | None = None
+        self._planned: P | None = None
         self._lock = threading.Lock()
         self._busy = self.done = False
 

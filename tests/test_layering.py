@@ -40,6 +40,7 @@ ORDER = [
     "grouping",
     "layout",
     "program",
+    "threaded",
     "tier",
     "debug",
     "sample",

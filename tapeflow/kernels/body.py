@@ -6,6 +6,12 @@ holds single numbers. Its record has the rows of the results that it stores, and
 it reads; in reverse also their rows of cotangents: results' rows, results' cotangents, operands'
 places, operands' cotangents. ``lanes`` is a multiple of WIDTH; or it is 1, for the kernels that are
 made for it.
+
+A *threaded* kernel works on one sample, and at its end jumps to the next (Bell, "Threaded code",
+1973): ``kernel(values, cotangents, place, operands, ids, table)``. Its results lie from ``place``
+on, its record at ``operands`` has the places of what it reads, and ``ids`` says which kernel of the
+table comes next; in reverse both point behind its own. A number's cotangent has its number's place.
+The kernel of no instructions ends the sweep.
 """
 
 import hashlib
@@ -16,7 +22,7 @@ from typing import Any
 from tapeflow.kernels.emit import WIDTH
 from tapeflow.ops import FIRST_GATE, Op
 
-__all__ = ["FORWARD", "REVERSE", "TURN", "WIDTH", "Body", "Kernel", "body_of"]
+__all__ = ["FORWARD", "HALT", "REVERSE", "TURN", "WIDTH", "Body", "Kernel", "body_of"]
 
 FORWARD, REVERSE, TURN = "forward", "reverse", "turn"
 """The sweeps; TURN is the last instructions forward, and at once in reverse."""
@@ -51,6 +57,7 @@ class Kernel:
     lanes: it works on rows; otherwise on single numbers. shared: the operands that are single
     numbers. active: those whose cotangents it adds to, or writes, where they are fresh. flowing:
     the exports that have cotangents. keep: for a gate in Python, whether a reverse sweep follows.
+    threaded: it works on single numbers, and jumps to the next.
     """
 
     body: Body
@@ -61,6 +68,7 @@ class Kernel:
     fresh: int = 0
     flowing: int = 0
     keep: bool = False
+    threaded: bool = False
 
     @property
     def has_gate(self) -> bool:
@@ -69,11 +77,13 @@ class Kernel:
     @property
     def python(self) -> Any:
         """The gate in Python that the kernel calls, or None."""
-        return self.body.ops[0].python
+        return self.body.ops[0].python if self.body.ops else None
 
     @cached_property
     def symbol(self) -> str:
-        grain = "lanes" if self.lanes else "single"
+        if not self.body.ops:
+            return "halt"
+        grain = "lanes" if self.lanes else "threaded" if self.threaded else "single"
         kind = f"{grain}_{self.shared:x}_{self.active:x}_{self.fresh:x}"
         if self.body == body_of(self.body.ops[0]):
             name = "gate" if self.has_gate else self.body.ops[0].name
@@ -84,3 +94,7 @@ class Kernel:
         ]
         text = f"{kind}_{self.flowing:x}_{self.body.exports}_{steps}"
         return f"{self.sweep}_body_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+HALT = Kernel(Body((), (), 0, ()), FORWARD, lanes=False, threaded=True)
+"""The kernel that ends a sweep of threaded ones."""

@@ -34,6 +34,9 @@ def addresses(kernels: Sequence[Kernel | GridKernel]) -> list[int]:
         for kernel in missing:
             if isinstance(kernel, Kernel) and kernel.python is not None:
                 _compiled[kernel] = _callback(kernel)
+                if kernel.threaded:
+                    code = llvm.compile_module(emit(kernel, _compiled[kernel]))
+                    (_compiled[kernel],) = llvm.load([(code, kernel.symbol)])
             else:
                 objects[kernel] = _object(kernel)
         if objects:

@@ -19,34 +19,49 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _POINTER, _DOUBLE = ir.PointerType(), ir.DoubleType()
 
 
-def emit(kernel: Kernel) -> str:
-    """The kernel as LLVM IR.
+_I16 = ir.IntType(16)
+_CALLED = [_POINTER] * 4 + [_I64]
+_THREADED = [_POINTER] * 2 + [_I64] + [_POINTER] * 3
+
+
+def emit(kernel: Kernel, callback: int = 0) -> str:
+    """The kernel as LLVM IR; for a threaded gate in Python, one that calls back to an address.
 
     A body of many is differentiated by plain products first. An absolute zero differs from those
     only where zero times infinity, or NaN, has made a NaN that reaches one of the cotangents: then
     the lanes are computed again by a second function, which is never optimised, nor often called.
     """
     module = ir.Module(kernel.symbol)
-    signature = ir.FunctionType(ir.VoidType(), [_POINTER] * 4 + [_I64] * 2)
+    arguments = _THREADED if kernel.threaded else _CALLED
     exact = None
     if len(kernel.body) > 1 and kernel.sweep != FORWARD:
-        exact = ir.Function(module, signature, "exact")
+        exact = ir.Function(module, ir.FunctionType(ir.VoidType(), [*arguments, _I64]), "exact")
         exact.linkage = "internal"
         for attribute in ("noinline", "optnone", "cold"):
             exact.attributes.add(attribute)
         builder = ir.IRBuilder(exact.append_basic_block("entry"))
-        _Writer(kernel, builder, exact, None).write(exact.args[5])
+        _Writer(kernel, builder, exact, None).write(exact.args[-1])
         builder.ret_void()
-    signature = ir.FunctionType(ir.VoidType(), [_POINTER] * 4 + [_I64])
-    function = ir.Function(module, signature, kernel.symbol)
-    for pointer in function.args[:4]:
-        pointer.add_attribute("noalias")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), kernel.symbol)
+    for argument in function.args[:4]:
+        if argument.type == _POINTER:
+            argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     writer = _Writer(kernel, builder, function, exact)
-    if not kernel.lanes:
+    if kernel.lanes:
+        _loop(builder, function, writer)
+    elif callback:
+        writer.call_back(callback)
+    elif kernel.body.ops:
         writer.write(ir.Constant(_I64, 0))
-        builder.ret_void()
-        return str(module)
+    if kernel.threaded and kernel.body.ops:
+        writer.jump()
+    builder.ret_void()
+    return str(module)
+
+
+def _loop(builder: ir.IRBuilder, function: ir.Function, writer: "_Writer") -> None:
+    """The arithmetic for all lanes, some at a time."""
     lanes = function.args[4]
     loop, end = function.append_basic_block("loop"), function.append_basic_block("end")
     entry = builder.block
@@ -59,8 +74,6 @@ def emit(kernel: Kernel) -> str:
     lane.add_incoming(following, builder.block)
     builder.cbranch(builder.icmp_signed("<", following, lanes), loop, end)
     builder.position_at_end(end)
-    builder.ret_void()
-    return str(module)
 
 
 class _Writer:
@@ -76,27 +89,97 @@ class _Writer:
         self.kernel, self.builder, self.function, self.exact = kernel, builder, function, exact
         self.body = kernel.body
         self.emitter = Emitter(builder, WIDTH if kernel.lanes else 1)
-        values, cotangents, self.single, self.record, self.lanes = function.args[:5]
+        self.values, self.cotangents = function.args[:2]
+        if kernel.threaded:
+            self._find_rows_of_threaded()
+        else:
+            self._find_rows()
+
+    def _find_rows(self) -> None:
+        kernel = self.kernel
+        self.single, self.record, self.lanes = self.function.args[2:5]
         n, arity = len(self.body.exports), self.body.arity
-        self.exports = [self._row(values, k) for k in range(n)]
+        self.exports = [self._row(self.values, k) for k in range(n)]
         first = n if kernel.sweep == FORWARD else 2 * n
         # A body may read a hundred single numbers: they are loaded where they are used, and not
         # held in registers through the loop.
         self.operands = [
-            self._single(first + k) if kernel.shared >> k & 1 else self._row(values, first + k)
+            self._single(first + k) if kernel.shared >> k & 1 else self._row(self.values, first + k)
             for k in range(arity)
         ]
         if kernel.sweep != FORWARD:
             self.flowing = {
-                j: self._row(cotangents, n + k)
+                j: self._row(self.cotangents, n + k)
                 for k, j in enumerate(self.body.exports)
                 if kernel.flowing >> k & 1
             }
             self.totals = {
-                k: self._row(cotangents, first + arity + k)
+                k: self._row(self.cotangents, first + arity + k)
                 for k in range(arity)
                 if kernel.active >> k & 1
             }
+
+    def _find_rows_of_threaded(self) -> None:
+        kernel, builder = self.kernel, self.builder
+        place, record = self.function.args[2:4]
+        n, arity = len(self.body.exports), self.body.arity
+        self.own, self.record = place, record
+        if kernel.sweep != FORWARD:
+            self.own = builder.sub(place, ir.Constant(_I64, n))
+            self.record = builder.gep(record, [ir.Constant(_I64, -arity)], source_etype=_I32)
+
+        def result(base: ir.Value, k: int) -> ir.Value:
+            return builder.gep(
+                base, [builder.add(self.own, ir.Constant(_I64, k))], source_etype=_DOUBLE
+            )
+
+        self.exports = [result(self.values, k) for k in range(n)]
+        self.operands = [self._row(self.values, k) for k in range(arity)]
+        self.flowing = {
+            j: result(self.cotangents, k)
+            for k, j in enumerate(self.body.exports)
+            if kernel.flowing >> k & 1
+        }
+        self.totals = {
+            k: self._row(self.cotangents, k) for k in range(arity) if kernel.active >> k & 1
+        }
+
+    def jump(self) -> None:
+        """Go on with the next kernel, in place of this one."""
+        builder, n = self.builder, len(self.body.exports)
+        values, cotangents, place, record, ids, table = self.function.args
+        if self.kernel.sweep == FORWARD:
+            place = builder.add(place, ir.Constant(_I64, n))
+            step = ir.Constant(_I64, self.body.arity)
+            record = builder.gep(record, [step], source_etype=_I32)
+        else:
+            place, record = self.own, self.record
+        number = builder.zext(builder.load(ids, typ=_I16, align=2), _I64)
+        entry = builder.gep(table, [number], source_etype=_I64)
+        target = builder.inttoptr(
+            builder.load(entry, typ=_I64, align=8),
+            ir.FunctionType(ir.VoidType(), _THREADED).as_pointer(),
+        )
+        ids = builder.gep(ids, [ir.Constant(_I64, 1)], source_etype=_I16)
+        builder.call(target, [values, cotangents, place, record, ids, table], tail="musttail")
+
+    def call_back(self, address: int) -> None:
+        """Call the kernel of a gate in Python, with a record of its own."""
+        builder, arity = self.builder, self.body.arity
+        entries = [self.own, *(self._place(k) for k in range(arity))]
+        if self.kernel.sweep != FORWARD:
+            # A number's cotangent is at its number's place.
+            entries = [self.own, *entries, *entries[1:]]
+        record = builder.alloca(_I32, size=ir.Constant(_I64, len(entries)))
+        for k, entry in enumerate(entries):
+            at = builder.gep(record, [ir.Constant(_I64, k)], source_etype=_I32)
+            builder.store(builder.trunc(entry, _I32), at, align=4)
+        function = builder.inttoptr(
+            ir.Constant(_I64, address), ir.FunctionType(ir.VoidType(), _CALLED).as_pointer()
+        )
+        nothing = builder.inttoptr(ir.Constant(_I64, 0), _POINTER)
+        arguments = [self.values, self.cotangents, nothing, record, ir.Constant(_I64, 1)]
+        builder.call(function, arguments)
 
     def _place(self, position: int) -> ir.Value:
         pointer = self.builder.gep(self.record, [ir.Constant(_I64, position)], source_etype=_I32)

@@ -19,6 +19,9 @@ assert tpf.grad(lambda x: x * tpf.exp(x) + tpf.gate(lambda x: (x * 3.0, (3.0,)))
 print(len(compiled))
 """
 
+N_KERNELS = 9
+"""Forward and reverse of mul, exp, add and the gate, and what ends a sweep."""
+
 
 def compiled_kernels(folder: Path) -> int:
     environment = {**os.environ, "TAPEFLOW_CACHE_DIR": str(folder)}
@@ -30,15 +33,14 @@ def compiled_kernels(folder: Path) -> int:
 
 
 def test_what_was_compiled_once_is_loaded_after(tmp_path: Path) -> None:
-    # Forward and reverse of mul, exp, add and the gate.
-    assert compiled_kernels(tmp_path) == 8
+    assert compiled_kernels(tmp_path) == N_KERNELS
     assert compiled_kernels(tmp_path) == 0
 
 
 def test_damaged_files_are_compiled_again(tmp_path: Path) -> None:
     compiled_kernels(tmp_path)
     files = sorted(tmp_path.iterdir())
-    assert len(files) == 8
+    assert len(files) == N_KERNELS
     for k, file in enumerate(files):
         data = bytearray(file.read_bytes())
         if k % 4 == 0:
@@ -50,13 +52,13 @@ def test_damaged_files_are_compiled_again(tmp_path: Path) -> None:
         else:
             data = bytearray(b"something else altogether")
         file.write_bytes(bytes(data))
-    assert compiled_kernels(tmp_path) == 8
+    assert compiled_kernels(tmp_path) == N_KERNELS
     assert compiled_kernels(tmp_path) == 0
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert compiled_kernels(tmp_path / "file" / "cache") == 8
+    assert compiled_kernels(tmp_path / "file" / "cache") == N_KERNELS
 
 
 def test_reading_and_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

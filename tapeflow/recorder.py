@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow.errors import TracingError
-from tapeflow.ops import FIRST_GATE, Op
+from tapeflow.ops import BY_OPCODE, FIRST_GATE, Op
 from tapeflow.sources import refuse, user_frame
 from tapeflow.structure import Floats, Structure
 from tapeflow.tape import MAX_SLOTS, Location, Tape
@@ -19,6 +19,9 @@ from tapeflow.tape import MAX_SLOTS, Location, Tape
 # is negative: constants from the first number up, values of enclosing recordings from the second.
 _CONSTANTS = -(2**30)
 _CAPTURES = -(2**31) + 1
+
+_CHUNK = 1 << 16
+"""Numbers settled together: what is needed on the way stays small for a long tape."""
 
 _active = threading.local()
 
@@ -44,13 +47,14 @@ class Recorder:
         self.parent: Recorder | None = getattr(_active, "recorder", None)
         self.depth = 0 if self.parent is None else self.parent.depth + 1
         self.closed = False
+        self.n_slots = n_inputs
         self.opcodes = array("H")
-        self.starts = array("q", [0])
         self.operands = array("i")
-        self.slots = array("i", [n_inputs])
         self.locations = array("i")
         self.parameters = array("q")
-        self.parameter_starts = array("q", [0])
+        # Instructions that are not of one number, each followed by how many operands, slots and
+        # parameters it has.
+        self.wide = array("q")
         self.constants: dict[bytes, int] = {}
         self.n_constants = 0
         self.captures: dict[tuple[Recorder, int, int], int] = {}
@@ -106,7 +110,7 @@ class Recorder:
     ) -> int:
         """Write one instruction and return the first slot of its result."""
         opcode = op.opcode
-        slot = self.slots[-1]
+        slot = self.n_slots
         if opcode >= FIRST_GATE:
             opcode = FIRST_GATE + self.gates.setdefault(op, len(self.gates))
         if self._shared is not None:
@@ -116,12 +120,12 @@ class Recorder:
                 return known
         if slot + size > MAX_SLOTS + _CONSTANTS:
             raise TracingError(f"the function takes more than {-_CONSTANTS} slots: split it")
+        self.n_slots = slot + size
         self.operands.extend(operands)
+        if parameters or size != 1 or op.array is not None:
+            self.wide.extend((len(self.opcodes), len(operands), size, len(parameters)))
+            self.parameters.extend(parameters)
         self.opcodes.append(opcode)
-        self.starts.append(len(self.operands))
-        self.slots.append(slot + size)
-        self.parameters.extend(parameters)
-        self.parameter_starts.append(len(self.parameters))
         self.locations.append(self._source() if self.location is None else self.location)
         return slot
 
@@ -150,30 +154,19 @@ class Recorder:
     ) -> Tape:
         """The tape written so far. Captured values become inputs after the others."""
         shift = self.n_captures + self.n_constants
-
-        def settle(recorded: Any) -> npt.NDArray[np.int32]:
-            slots = np.array(recorded, np.int64)
-            return np.select(
-                [slots < _CONSTANTS, slots < 0, slots < self.n_inputs],
-                [
-                    slots - _CAPTURES + self.n_inputs,
-                    slots - _CONSTANTS + self.n_inputs + self.n_captures,
-                    slots,
-                ],
-                slots + shift,
-            ).astype(np.int32)
-
+        first_result = self.n_inputs + shift
+        starts, slots, parameter_starts = self._bounds(first_result)
         return Tape(
             name=name,
-            opcodes=np.array(self.opcodes, np.uint16),
-            starts=np.array(self.starts, np.int64),
-            operands=settle(self.operands),
-            slots=np.array(self.slots, np.int32) + np.int32(shift),
+            opcodes=_taken(self.opcodes, np.uint16),
+            starts=starts,
+            operands=self._settled(_taken(self.operands, np.int32)),
+            slots=slots,
             constants=np.frombuffer(b"".join(self.constants), np.float64),
-            outputs=settle(outputs),
-            locations=np.array(self.locations, np.int32),
-            parameters=np.array(self.parameters, np.int64),
-            parameter_starts=np.array(self.parameter_starts, np.int64),
+            outputs=self._settled(np.array(outputs, np.int32)),
+            locations=_taken(self.locations, np.int32),
+            parameters=_taken(self.parameters, np.int64),
+            parameter_starts=parameter_starts,
             sources=tuple(
                 Location(*key, function)
                 for key, function in zip(self.sources, self.functions, strict=True)
@@ -183,6 +176,53 @@ class Recorder:
             input_names=tuple(input_names),
             gates=tuple(self.gates),
         )
+
+    def _settled(self, slots: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Slots as the tape numbers them, in place of those of the recording; then read-only."""
+        for first in range(0, len(slots), _CHUNK):
+            part = slots[first : first + _CHUNK]
+            part[:] = np.select(
+                [part < _CONSTANTS, part < 0, part < self.n_inputs],
+                [
+                    part - np.int64(_CAPTURES - self.n_inputs),
+                    part - np.int64(_CONSTANTS - self.n_inputs - self.n_captures),
+                    part,
+                ],
+                part + np.int64(self.n_captures + self.n_constants),
+            )
+        slots.setflags(write=False)
+        return slots
+
+    def _bounds(self, first_result: int) -> list[npt.NDArray[np.int32]]:
+        """Where each one's operands, results and parameters begin, and the last ends."""
+        n = len(self.opcodes)
+        arities = np.zeros(FIRST_GATE + len(self.gates), np.int32)
+        for op in BY_OPCODE.values():
+            arities[op.opcode] = op.arity
+        arities[FIRST_GATE:] = [gate.arity for gate in self.gates]
+        wide = np.array(self.wide, np.int64).reshape(-1, 4)
+        bounds = []
+        for column, first in ((1, 0), (2, first_result), (3, 0)):
+            ends = np.empty(n + 1, np.int32)
+            ends[0] = first
+            lengths = ends[1:]
+            # By chunks, as a long tape's opcodes in 64 bits, which indices become, are larger
+            # than the tape.
+            for start in range(0, n, _CHUNK):
+                own = np.frombuffer(self.opcodes, np.uint16)[start : start + _CHUNK]
+                lengths[start : start + _CHUNK] = arities[own] if column == 1 else column == 2
+            lengths[wide[:, 0]] = wide[:, column]
+            np.cumsum(ends, out=ends)
+            ends.setflags(write=False)
+            bounds.append(ends)
+        return bounds
+
+
+def _taken(numbers: array, dtype: type[np.generic]) -> Any:  # type: ignore[type-arg]
+    """The numbers as an array; there is no second copy of them after this."""
+    taken = np.array(np.frombuffer(numbers, dtype) if len(numbers) else [], dtype)
+    del numbers[:]
+    return taken
 
 
 def innermost(recorders: Sequence[Recorder]) -> Recorder:

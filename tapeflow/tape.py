@@ -18,6 +18,7 @@ from tapeflow import grid
 from tapeflow.errors import TapeError
 from tapeflow.ops import BY_OPCODE, FIRST_GATE, OPS, Op
 from tapeflow.structure import Floats, Structure
+from tapeflow.verification import verify
 
 MAX_SLOTS = 2**31 - 1
 """Slots are numbered by 32-bit integers: half the memory traffic of the interpreter's operands."""
@@ -52,13 +53,13 @@ class Tape:
     Arrays (all read-only copies; n instructions):
 
     - opcodes: uint16 (n,)
-    - starts: int64 (n + 1,); instruction i's operands are operands[starts[i]:starts[i + 1]]
+    - starts: int32 (n + 1,); instruction i's operands are operands[starts[i]:starts[i + 1]]
     - operands: int32; the first slot of each operand's run
     - slots: int32 (n + 1,); instruction i's result fills slots slots[i] to slots[i + 1] - 1
     - constants: float64; they follow the inputs' slots
     - outputs: int32; the slot of each number of the result
-    - locations: int32 (n,); an index into ``sources``
-    - parameters: int64, and parameter_starts: int64 (n + 1,); instruction i's parameters, if it
+    - locations: (n,), of the shortest unsigned integers that hold an index into ``sources``
+    - parameters: int64, and parameter_starts: int32 (n + 1,); instruction i's parameters, if it
       works on arrays, are parameters[parameter_starts[i]:parameter_starts[i + 1]]
 
     Making one verifies it: the compiled sweeps check no bounds. Raises TapeError.
@@ -66,14 +67,14 @@ class Tape:
 
     name: str
     opcodes: npt.NDArray[np.uint16]
-    starts: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int32]
     operands: npt.NDArray[np.int32]
     slots: npt.NDArray[np.int32]
     constants: Floats
     outputs: npt.NDArray[np.int32]
-    locations: npt.NDArray[np.int32]
+    locations: npt.NDArray[np.unsignedinteger[Any]]
     parameters: npt.NDArray[np.int64]
-    parameter_starts: npt.NDArray[np.int64]
+    parameter_starts: npt.NDArray[np.int32]
     sources: tuple[Location, ...]
     input_structure: Structure
     output_structure: Structure
@@ -86,11 +87,14 @@ class Tape:
 
     def __post_init__(self) -> None:
         for name, dtype in _ARRAYS.items():
-            array = np.array(getattr(self, name), dtype=dtype, order="C", copy=True)
+            array = _kept(getattr(self, name), dtype)
             if array.ndim != 1:
                 raise TapeError(f"a tape's {name} must be one-dimensional, not {array.ndim}-d")
-            array.setflags(write=False)
             object.__setattr__(self, name, array)
+        if not len(self.parameters) and not self.parameter_starts.any():
+            nothing = np.broadcast_to(np.int32(0), self.parameter_starts.shape)
+            object.__setattr__(self, "parameter_starts", nothing)
+        object.__setattr__(self, "locations", _located(self.locations, len(self.sources)))
         verify(self)
 
     @property
@@ -108,8 +112,8 @@ class Tape:
         ends = [last for _, last in self.input_structure.bounds]
         return np.array([0, *ends], np.int64)
 
-    @cached_property
-    def arities(self) -> npt.NDArray[np.int64]:
+    @property
+    def arities(self) -> npt.NDArray[np.int32]:
         return np.diff(self.starts)
 
     def __len__(self) -> int:
@@ -139,8 +143,13 @@ class Tape:
         return self.parameters[bounds[0] : bounds[1]]
 
     def runs_of(self, instruction: int) -> tuple[tuple[int, ...], int]:
-        """The length of each operand's run, and of the result's."""
-        return _runs(self, instruction)
+        """The length of each operand's run, and of the result's. ValueError for bad parameters."""
+        op, parameters = self.op(instruction), self.parameters_of(instruction)
+        if op.array is not None:
+            return op.array.sizes(parameters.tolist())
+        if not len(parameters):
+            return (1,) * op.arity, 1
+        return grid.extents(parameters, op.arity)
 
     @cached_property
     def numbers_only(self) -> bool:
@@ -252,14 +261,13 @@ class Tape:
 
 _ARRAYS: dict[str, type[np.generic]] = {
     "opcodes": np.uint16,
-    "starts": np.int64,
+    "starts": np.int32,
     "operands": np.int32,
     "slots": np.int32,
     "constants": np.float64,
     "outputs": np.int32,
-    "locations": np.int32,
     "parameters": np.int64,
-    "parameter_starts": np.int64,
+    "parameter_starts": np.int32,
 }
 
 _NEED_ARRAYS = frozenset(op.opcode for op in OPS if op.array is not None or op.host)
@@ -275,115 +283,22 @@ def _place(first: int, size: int, shape: tuple[int, ...]) -> str:
     return f"[{first}:{first + size}]" if len(shape) == 1 else f".flat[{first}:{first + size}]"
 
 
-def _runs(tape: Tape, instruction: int) -> tuple[tuple[int, ...], int]:
-    """The lengths of an instruction's runs, by its parameters. ValueError for bad ones."""
-    op = tape.op(instruction)
-    parameters = tape.parameters_of(instruction)
-    if op.array is not None:
-        return op.array.sizes(parameters.tolist())
-    if not len(parameters):
-        return (1,) * op.arity, 1
-    return grid.extents(parameters, op.arity)
+def _kept(given: Any, dtype: Any) -> Any:
+    """A read-only array with the given numbers: a copy, unless nobody can write to it already."""
+    array = np.asarray(given)
+    own = array.base is None and not array.flags.writeable and array.flags.c_contiguous
+    if not own or array.dtype != dtype:
+        array = np.array(array, dtype, order="C")
+        array.setflags(write=False)
+    return array
 
 
-def verify(tape: Tape) -> None:
-    """Raise TapeError unless every instruction reads and writes only slots that it may."""
-    n = len(tape.opcodes)
-    first_result = tape.n_inputs + len(tape.constants)
-    if len(tape.slots) != n + 1 or len(tape.starts) != n + 1 or len(tape.locations) != n:
-        raise TapeError(f"a tape of {n} instructions has arrays of other lengths")
-    if tape.slots[0] != first_result:
-        raise TapeError(
-            f"results start at slot {tape.slots[0]}, but inputs and constants fill {first_result}"
-        )
-    sizes = np.diff(tape.slots.astype(np.int64))
-    _verify_opcodes(tape)
-    with_arrays = _with_arrays(tape)
-    _first_wrong(tape, (sizes != 1) & ~with_arrays, "does not have one slot for its result")
-    _verify_operands(tape)
-    bounds = np.concatenate([tape.first_slots, [first_result], tape.slots[1:]])
-    for i in np.flatnonzero(with_arrays).tolist():
-        _verify_runs(tape, i, int(sizes[i]), bounds)
-    if len(tape.outputs) != tape.output_structure.size:
-        raise TapeError(
-            f"{len(tape.outputs)} outputs for a result of {tape.output_structure.size} numbers"
-        )
-    if len(tape.outputs) and not 0 <= tape.outputs.min() <= tape.outputs.max() < tape.n_slots:
-        raise TapeError("an output names a slot that the tape does not have")
-    if n and not 0 <= tape.locations.min() <= tape.locations.max() < len(tape.sources):
+def _located(given: Any, n_sources: int) -> Any:
+    """Indices of source lines, in the shortest integers that hold them."""
+    array = np.asarray(given)
+    if array.ndim != 1 or (len(array) and not 0 <= array.min() <= array.max() < n_sources):
         raise TapeError("an instruction names a source line that the tape does not have")
-    n_leaves = len(tape.input_structure.leaves)
-    if len(tape.input_names) != n_leaves:
-        raise TapeError(f"{len(tape.input_names)} names for {n_leaves} inputs")
-
-
-def _with_arrays(tape: Tape) -> npt.NDArray[np.bool_]:
-    """Which instructions have parameters, or an op on whole arrays."""
-    starts = tape.parameter_starts
-    if len(starts) != len(tape) + 1 or starts[0] != 0 or starts[-1] != len(tape.parameters):
-        raise TapeError("the instructions do not use exactly the parameters there are")
-    lengths = np.diff(starts)
-    _first_wrong(tape, lengths < 0, "has a negative number of parameters")
-    arrays = [op.opcode for op in BY_OPCODE.values() if op.array is not None]
-    return (lengths > 0) | np.isin(tape.opcodes, arrays)
-
-
-def _verify_runs(tape: Tape, i: int, size: int, bounds: npt.NDArray[np.int64]) -> None:
-    """An instruction on arrays: its operands are as many and as long as its parameters say.
-
-    bounds: where inputs, constants and results begin; a run lies in one of them.
-    """
-    try:
-        runs, expected = _runs(tape, i)
-    except (ValueError, OverflowError):
-        raise TapeError(f"instruction {i} ({tape.op(i).name}) has bad parameters") from None
-    if expected != size:
-        raise TapeError(f"instruction {i} ({tape.op(i).name}) does not have {expected} slots")
-    slots = tape.operands_of(i).tolist()
-    if len(runs) != len(slots):
-        raise TapeError(f"instruction {i} ({tape.op(i).name}) has the wrong number of operands")
-    for slot, run in zip(slots, runs, strict=True):
-        if slot + run > tape.slots[i]:
-            raise TapeError(f"instruction {i} reads a slot that is not below its own")
-        if run > 1 and slot + run > bounds[np.searchsorted(bounds, slot, "right")]:
-            raise TapeError(f"instruction {i} reads beyond the end of a value")
-
-
-_ANY = -2
-"""The arity of an op that takes as many operands as its parameters say."""
-
-
-def _verify_opcodes(tape: Tape) -> None:
-    if tape.starts[0] != 0 or tape.starts[-1] != len(tape.operands):
-        raise TapeError("the instructions do not use exactly the operands there are")
-    arities = np.full(FIRST_GATE + len(tape.gates), -1, np.int64)
-    for op in BY_OPCODE.values():
-        arities[op.opcode] = op.arity
-        if op.array is not None:
-            arities[op.opcode] = _ANY
-    arities[FIRST_GATE:] = [gate.arity for gate in tape.gates]
-    if len(tape) and tape.opcodes.max() >= len(arities):
-        raise TapeError(f"unknown opcode {tape.opcodes.max()}")
-    expected = arities[tape.opcodes]
-    wrong = (expected != tape.arities) & (expected != _ANY)
-    _first_wrong(tape, expected == -1, "has an unknown opcode")
-    _first_wrong(tape, wrong, "has the wrong number of operands")
-
-
-def _verify_operands(tape: Tape) -> None:
-    owner = np.repeat(np.arange(len(tape)), tape.arities)
-    # A run of no numbers reads nothing, and may stand at the end.
-    bad = (tape.operands < 0) | (tape.operands > tape.slots[owner])
-    bad |= (tape.operands == tape.slots[owner]) & ~_with_arrays(tape)[owner]
-    if bad.any():
-        i = int(owner[bad.argmax()])
-        raise TapeError(f"instruction {i} reads a slot that is not below its own")
-
-
-def _first_wrong(tape: Tape, wrong: npt.NDArray[np.bool_], what: str) -> None:
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise TapeError(f"instruction {i} (opcode {tape.opcodes[i]}) {what}")
+    return _kept(array, np.min_scalar_type(n_sources))
 
 
 def concatenated(parts: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:

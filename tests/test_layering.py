@@ -22,6 +22,7 @@ ORDER = [
     "ops",
     "structure",
     "grid",
+    "verification",
     "tape",
     "sources",
     "recorder",

@@ -173,6 +173,8 @@ class Replay:
         if list(map(type, args)) != self.arg_types:
             return None
         if self.bare:
+            if not self.arrays:
+                return args
             leaves: Sequence[Any] = args
         elif self.flat:
             if list(map(len, args)) != self.lengths:

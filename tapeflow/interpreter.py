@@ -3,8 +3,8 @@
 Code is a stream of 32-bit numbers, an instruction being its length, the address of its kernel
 (two numbers) and its record: the places of its result and operands. Every kernel is called alike,
 so one loop serves both directions and every op. `run_sample` runs the threaded code of a tape of
-numbers: it takes a job, an int64 array of counts and addresses in the order of the names below; for
-batches see `blocks`.
+numbers: it takes the address of a job, an int64 array of counts and addresses in the order of the names
+below (Python hands over an integer faster than an array); for batches see `blocks`.
 """
 
 from collections.abc import Callable
@@ -84,24 +84,30 @@ def fill_zero(address, n):
         store_float(address, 8 * i, -0.0)
 
 
-@compiled(VOID(JOB))
+@compiled(VOID(INT))
 def run_sample(job):
     """One sample: forward where the job has such code, and in reverse likewise."""
-    values, cotangents, table = job[SAMPLE_VALUES], job[SAMPLE_COTANGENTS], job[SAMPLE_TABLE]
-    outputs, n_outputs = job[SAMPLE_OUTPUTS], job[SAMPLE_N_OUTPUTS]
-    results, seeds = job[SAMPLE_RESULTS], job[SAMPLE_SEEDS]
-    forward, reverse = job[SAMPLE_FORWARD], job[SAMPLE_REVERSE]
+    values, cotangents = load_int(job + 8 * SAMPLE_VALUES), load_int(job + 8 * SAMPLE_COTANGENTS)
+    outputs, n_outputs = load_int(job + 8 * SAMPLE_OUTPUTS), load_int(job + 8 * SAMPLE_N_OUTPUTS)
+    results, seeds = load_int(job + 8 * SAMPLE_RESULTS), load_int(job + 8 * SAMPLE_SEEDS)
+    forward, reverse = load_int(job + 8 * SAMPLE_FORWARD), load_int(job + 8 * SAMPLE_REVERSE)
+    table = load_int(job + 8 * SAMPLE_TABLE)
     if forward:
-        call_threaded(values, 0, job[SAMPLE_FIRST_PLACE], job[SAMPLE_OPERANDS], forward, table)
+        first = load_int(job + 8 * SAMPLE_FIRST_PLACE)
+        operands = load_int(job + 8 * SAMPLE_OPERANDS)
+        call_threaded(values, 0, first, operands, forward, table)
     if reverse:
-        last = job[SAMPLE_LAST_PLACE]
+        last, operands = (
+            load_int(job + 8 * SAMPLE_LAST_PLACE),
+            load_int(job + 8 * SAMPLE_LAST_OPERAND),
+        )
         fill_zero(cotangents, last)
         for k in range(n_outputs):
             place = 8 * load_int32(outputs + 4 * k)
             seed = load_float(seeds, 8 * k)
             store_float(cotangents, place, load_float(cotangents, place) + seed)
-        call_threaded(values, cotangents, last, job[SAMPLE_LAST_OPERAND], reverse, table)
-        for k in range(job[SAMPLE_N_INPUTS]):
+        call_threaded(values, cotangents, last, operands, reverse, table)
+        for k in range(load_int(job + 8 * SAMPLE_N_INPUTS)):
             gradient = load_float(cotangents, 8 * k) + 0.0
             store_float(results, 8 * (n_outputs + k), gradient)
     # Not before: the last kernel forward may be the first in reverse.

@@ -54,7 +54,7 @@ class Workspace:
         job[vm.SAMPLE_SEEDS] = self.seeds.ctypes.data
         # For the struct module, which takes a memoryview faster than an array.
         self.memory, self.result_memory = self.values.data, self.results.data
-        self.job = job
+        self.job, self.job_address = job, job.ctypes.data
 
     def take_results(self) -> Floats:
         """The results, for the caller to keep."""
@@ -117,7 +117,7 @@ class SampleProgram:
         if settings.current().debug_nans or self._checks_gates:
             self._run(workspace, True, self.program.reverse)
         else:
-            vm.run_sample(workspace.job)
+            vm.run_sample(workspace.job_address)
 
     def run_forward(self, workspace: Workspace) -> None:
         """From the workspace's inputs to its values and outputs."""
@@ -137,7 +137,7 @@ class SampleProgram:
             job = workspace.job.copy()
             job[vm.SAMPLE_FORWARD] *= forward
             job[vm.SAMPLE_REVERSE] *= reverse
-            vm.run_sample(job)
+            vm.run_sample(job.ctypes.data)
         if self._checks_gates:
             raise_pending(workspace.values.ctypes.data)
 

@@ -15,7 +15,8 @@ from tapeflow.addresses import (
     turn_tile,
     turn_tile_out,
 )
-from tapeflow.interpreter import INT, JOB, VOID, compiled, execute, fill_zero
+from tapeflow.interpreter import INT, JOB, VOID, execute, fill_zero
+from tapeflow.jit import compiled
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
 # lane 0 and the stride from lane to lane in bytes; a reduced row has its place and 1 for a

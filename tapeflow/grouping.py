@@ -11,7 +11,7 @@ order are joined, most frequent first: so every occurrence of a body is cut in t
 import numpy as np
 
 from tapeflow.groups import Flags, Groups
-from tapeflow.interpreter import compiled
+from tapeflow.jit import compiled
 from tapeflow.ops import FIRST_GATE
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow.interpreter import compiled
+from tapeflow.jit import compiled
 from tapeflow.kernels.body import Body, Kernel, body_of
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape

@@ -3,14 +3,11 @@
 Code is a stream of 32-bit numbers, an instruction being its length, the address of its kernel
 (two numbers) and its record: the places of its result and operands. Every kernel is called alike,
 so one loop serves both directions and every op. `run_sample` runs the threaded code of a tape of
-numbers: it takes the address of a job, an int64 array of counts and addresses in the order of the names
-below (Python hands over an integer faster than an array); for batches see `blocks`.
+numbers: it takes the address of a job, an int64 array of counts and addresses in the order of the
+names below (Python hands over an integer faster than an array); for batches see `blocks`.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-from numba import njit, types
+from numba import types
 
 from tapeflow.addresses import (
     call_kernel,
@@ -20,6 +17,7 @@ from tapeflow.addresses import (
     load_int32,
     store_float,
 )
+from tapeflow.jit import compiled
 
 # A job of one sample. Forward and reverse are ids of kernels in the table, or 0 for no such sweep;
 # they begin at the first result's place and operand, and end at the last. Results are the outputs
@@ -45,28 +43,6 @@ from tapeflow.addresses import (
 INT = types.int64
 VOID = types.void
 JOB = types.Array(types.int64, 1, "C", readonly=True)
-OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": False,
-    "boundscheck": False,
-}
-
-
-def compiled(*signature: Any) -> Callable[[Any], Any]:
-    """Compile a function, kept on disk where there is a folder that can be written.
-
-    Only what Python calls on the way to a first result has a signature, and is compiled or loaded
-    at once: each takes some milliseconds, also one that is part of another.
-    """
-
-    def decorate(function: Any) -> Any:
-        try:
-            return njit(*signature, cache=True, **OPTIONS)(function)
-        except RuntimeError:  # no folder for the cache
-            return njit(*signature, **OPTIONS)(function)
-
-    return decorate
 
 
 @compiled()

@@ -5,28 +5,7 @@ its exports the instructions whose results others read: flat arrays, with where 
 begin. The functions here walk over whole tapes: compiled, or for a short tape as plain Python.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-
-from tapeflow.interpreter import compiled
-
-SHORT = 1000
-"""Instructions up to which Python is faster than loading a compiled function."""
-
-
-def walk(function: Callable[..., Any], n: int, *args: Any) -> Any:
-    """Call one of the functions below for n instructions; writable arrays get its results."""
-    plain = getattr(function, "py_func", None)
-    if n > SHORT or plain is None:
-        return function(*args)
-    lists = [arg.tolist() if isinstance(arg, np.ndarray) else arg for arg in args]
-    result = plain(*lists)
-    for arg, found in zip(args, lists, strict=True):
-        if isinstance(arg, np.ndarray) and arg.flags.writeable:
-            arg[:] = found
-    return result
+from tapeflow.jit import compiled
 
 
 @compiled()

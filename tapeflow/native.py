@@ -27,7 +27,8 @@ from tapeflow import settings
 from tapeflow.addresses import STACK, call_threaded, load_float, load_int, stack_memory, store_float
 from tapeflow.array_sample import ArraySample
 from tapeflow.errors import TapeError
-from tapeflow.interpreter import OPTIONS, execute, fill_zero
+from tapeflow.interpreter import execute, fill_zero
+from tapeflow.jit import OPTIONS
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 from tapeflow.threaded import ThreadedProgram

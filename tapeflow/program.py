@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow.groups import Flags, Groups, kernels_of, singles
+from tapeflow.jit import walk
 from tapeflow.kernels.body import FORWARD, REVERSE, TURN, Body, Kernel
 from tapeflow.kernels.compiler import addresses
-from tapeflow.layout import place_cotangents, place_values, propagate, walk
+from tapeflow.layout import place_cotangents, place_values, propagate
 from tapeflow.ops import FIRST_GATE, OPS
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import optree
 
+from tapeflow.passes import simplified
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
@@ -54,10 +55,11 @@ class Recorded:
             if key not in self._tapes:
                 # Looked at first, so that a change while the function runs is noticed.
                 self.environment = list(_environment(self.function))
-                self._tapes[key], captures = self.trace(leaves, treedef)
+                tape, captures = self.trace(leaves, treedef)
                 if captures:
                     # A value of an enclosing recording belongs to that recording alone.
-                    return self._tapes.pop(key)
+                    return tape
+                self._tapes[key] = simplified(tape)
             return self._tapes[key]
 
     def trace(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> tuple[Tape, list[Any]]:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow.groups import Flags, Groups, kernels_of
+from tapeflow.jit import walk
 from tapeflow.kernels.body import FORWARD, HALT, REVERSE, TURN, Kernel, body_of
 from tapeflow.kernels.compiler import addresses
-from tapeflow.layout import mark_active, propagate, walk
+from tapeflow.layout import mark_active, propagate
 from tapeflow.program import opaque
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape

@@ -103,7 +103,7 @@ def test_the_first_nan_of_a_batch() -> None:
 
 def difference(x: Any) -> Any:
     # At zero the gradients that the two roots send back are plus and minus infinity.
-    return np.sqrt(x) - np.sqrt(x * 1.0)
+    return np.sqrt(x) - np.sqrt(x * 2.0)
 
 
 def test_the_first_nan_in_reverse() -> None:
@@ -126,7 +126,7 @@ def test_nans_in_what_a_batch_shares() -> None:
         return np.log(w) * x
 
     def roots(w: Any, x: Any) -> Any:
-        return (np.sqrt(w) - np.sqrt(w * 1.0)) * x
+        return (np.sqrt(w) - np.sqrt(w * 2.0)) * x
 
     f = tpf.vmap(tpf.grad(loss), in_axes=(None, 0), reduce="sum")
     g = tpf.vmap(tpf.grad(roots), in_axes=(None, 0), reduce="sum")

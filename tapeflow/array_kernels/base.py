@@ -10,7 +10,7 @@ from typing import Any
 from numba import cfunc, types
 
 from tapeflow.addresses import load_float, load_int32, store_float
-from tapeflow.interpreter import OPTIONS, compiled
+from tapeflow.jit import OPTIONS, compiled
 
 _SIGNATURE = types.void(types.int64, types.int64, types.int64, types.int64, types.int64)
 

@@ -8,7 +8,7 @@ import math
 
 from tapeflow.addresses import load_float, load_int32, stack_memory, store_float
 from tapeflow.array_kernels.base import kernel, operand_of, result_of
-from tapeflow.interpreter import compiled
+from tapeflow.jit import compiled
 
 LARGEST = 16
 """Size of a matrix that, with a column and the order of its rows, fits the stack."""

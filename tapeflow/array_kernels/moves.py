@@ -9,7 +9,7 @@ from tapeflow.array_kernels.base import (
     operand_of,
     result_of,
 )
-from tapeflow.interpreter import compiled
+from tapeflow.jit import compiled
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from tapeflow.addresses import call_gemm, load_float, load_int, load_int32, store_float
 from tapeflow.array_kernels.base import clear, kernel, operand_of, result_of
-from tapeflow.interpreter import compiled
+from tapeflow.jit import compiled
 
 
 @kernel

@@ -4,7 +4,7 @@ import math
 
 from tapeflow.addresses import load_float, load_int32, store_float
 from tapeflow.array_kernels.base import clear, copy_number, kernel, operand_of, result_of
-from tapeflow.interpreter import compiled
+from tapeflow.jit import compiled
 
 
 @compiled()

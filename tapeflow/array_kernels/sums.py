@@ -11,7 +11,7 @@ from tapeflow.addresses import (
     sum_rows,
 )
 from tapeflow.array_kernels.base import clear, copy_number, kernel, operand_of, result_of
-from tapeflow.interpreter import compiled
+from tapeflow.jit import compiled
 
 BLOCK = 128
 LEVELS = 40

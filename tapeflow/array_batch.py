@@ -52,13 +52,21 @@ class ArrayBatch(BatchProgram):
 
     narrowest = _NARROWEST
 
-    def __init__(self, tape: Tape, lane: Flags, leaf_wanted: Sequence[bool], reduced: bool) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        lane: Flags,
+        leaf_wanted: Sequence[bool],
+        reduced: bool,
+        with_value: bool = True,
+    ) -> None:
         sizes = [
             leaf.size
             for leaf, own in zip(tape.input_structure.leaves, leaf_wanted, strict=True)
             if own
         ]
         self.tape, self.leaves, self.reduced = tape, sizes, reduced
+        self.with_value = with_value
         self.recyclers = []
         run = pullback(tape, leaf_wanted) if any(leaf_wanted) else tape
         # The seeds are shared, and one each.
@@ -91,9 +99,11 @@ class ArrayBatch(BatchProgram):
         inputs, stored = program.value_rows[self.lane_inputs], NO_ROWS
         if not self.reduced:
             # Gradients are values too.
-            own = values.table(self.output_rows, self.lane_outputs)
-            stored = np.concatenate([own, gradients.table(self.gradient_rows, self.lane_wanted)])
-        return Tables(inputs, NO_ROWS, self._sums, stored, NO_ROWS)
+            stored = gradients.tables(self.gradient_rows, self.lane_wanted)
+            if self.with_value:
+                own = values.tables(self.output_rows, self.lane_outputs)
+                stored = tuple(map(np.concatenate, zip(own, stored, strict=True)))  # type: ignore[assignment]
+        return Tables(inputs, NO_ROWS[0], self._sums, stored, NO_ROWS)
 
     def _gradient_keys(self, outer: Sequence[int]) -> Ints:
         """What is summed for each number of the gradients: a row, or a product of two.
@@ -149,8 +159,11 @@ class _ArrayRun(Run):
             (self.values, batch.output_slots, batch.shared_outputs),
             (self.gradients, batch.gradient_slots, batch.shared_wanted),
         ):
+            if columns is self.values and not batch.with_value:
+                continue
             places = batch.arrays.places[slots[chosen]]
             columns.fill(chosen, scale * self.shared[places] + 0.0)
         if self.reduce:
-            self.values.fill(batch.lane_outputs, totals[batch.output_sums])
+            if batch.with_value:
+                self.values.fill(batch.lane_outputs, totals[batch.output_sums])
             self.gradients.fill(batch.lane_wanted, totals[batch.gradient_sums])

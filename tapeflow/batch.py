@@ -28,15 +28,23 @@ class BatchProgram:
     """A tape ready for batches in which the same inputs are per lane and the same are wanted.
 
     leaves: the size of each leaf of the inputs whose gradient is wanted; empty for no reverse
-    sweep. reduced: whether results are summed over the lanes or given for each.
+    sweep. reduced: whether results are summed over the lanes or given for each. with_value: whether
+    values are wanted, or gradients alone.
     """
 
     narrowest = _NARROWEST
 
     def __init__(
-        self, tape: Tape, lane: Flags, wanted: Flags, leaves: Sequence[int], reduced: bool
+        self,
+        tape: Tape,
+        lane: Flags,
+        wanted: Flags,
+        leaves: Sequence[int],
+        reduced: bool,
+        with_value: bool = True,
     ) -> None:
         self.tape, self.leaves, self.reduced = tape, leaves, reduced
+        self.with_value = with_value
         # Taking one with pop() is a single step, so no two evaluations have the same.
         self.recyclers: list[Recycler] = []
         self._use = lane, wanted, bool(leaves)
@@ -54,7 +62,10 @@ class BatchProgram:
         # an even one. Every program sums in this order.
         keys = [2 * program.boundary + 1]
         if reduced:
-            keys += [2 * self.output_slots, 2 * self.gradient_slots + 1]
+            keys += [
+                2 * self.output_slots[: None if with_value else 0],
+                2 * self.gradient_slots + 1,
+            ]
         self._summed, place = np.unique(np.concatenate(keys), return_inverse=True)
         ends = np.cumsum([len(part) for part in keys])
         self.boundary_sums, *results = np.split(place, ends[:-1])
@@ -74,16 +85,17 @@ class BatchProgram:
         """Which rows a program's sweep of a block starts from, and what becomes of others."""
         slots, odd = self._summed // 2, self._summed % 2
         rows = np.where(odd == 1, program.cotangent_rows[slots], program.value_rows[slots])
-        stored = not self.reduced
         return Tables(
             inputs=program.value_rows[self.lane_inputs],
             seeds=_seeds(program),
             sums=table_of(rows, odd, 0),
-            outputs=values.table(program.value_rows[self.output_slots], self.lane_outputs)
-            if stored
+            outputs=values.tables(program.value_rows[self.output_slots], self.lane_outputs)
+            if self.with_value and not self.reduced
             else NO_ROWS,
-            gradients=gradients.table(program.cotangent_rows[self.gradient_slots], self.lane_wanted)
-            if stored
+            gradients=gradients.tables(
+                program.cotangent_rows[self.gradient_slots], self.lane_wanted
+            )
+            if not self.reduced
             else NO_ROWS,
         )
 
@@ -93,6 +105,7 @@ class BatchProgram:
         """Sweep the batch: values by leaf of the output, and gradients by wanted leaf.
 
         Each is of shape (n_lanes, size of the leaf); with ``reduce`` "sum" or "mean", (1, size).
+        There are no values where they are not wanted.
         """
         self._begin(n_lanes)
         run = self._new_run(source, n_lanes, reduce)
@@ -137,8 +150,11 @@ def evaluate_elementwise(tape: Tape, arrays: Sequence[Floats]) -> Floats:
     source = Source(
         np.array([array.ctypes.data for array in flat], np.int64),
         np.full(len(flat), 8, np.int64),
+        np.full(len(flat), 8, np.int64),
         np.zeros(len(flat)),
         tuple(flat),
+        [np.dtype(np.float64)],
+        [],
     )
     values, _ = tape.prepared[key].run(source, flat[0].size, None)
     result: Floats = values[0].reshape(shape)

@@ -1,6 +1,6 @@
 """One evaluation of a batch: blocks of lanes, shared by threads, with sums in a fixed tree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from tapeflow import blocks, debug, settings
 from tapeflow.addresses import GROUP
-from tapeflow.columns import Columns, Recycler, table_of
+from tapeflow.columns import Columns, Recycler, by_size, table_of
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.program import Code, aligned
@@ -28,20 +28,28 @@ _STREAMED = 1 << 24
 Workspace = tuple[Floats, Floats, Floats]
 """Rows of values and of cotangents, and the stack of sums, of one thread."""
 
-NO_ROWS = np.empty((0, 3), np.int64)
+_NO_ROWS = np.empty((0, 3), np.int64)
+
+NO_ROWS = _NO_ROWS, _NO_ROWS
+"""Tables of nothing, in numbers of eight bytes and of four."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a batch's inputs come from: address of sample 0 and stride in bytes, by input slot.
+    """Where a batch's inputs come from, by input slot, and the dtypes of its results.
 
-    An input that all samples share has stride 0. ``keep`` holds the arrays, to keep them alive.
+    addresses: of sample 0; strides: in bytes, 0 for an input that all samples share; sizes: bytes
+    of a number, 8 or 4. ``keep`` holds the arrays, to keep them alive. values, gradients: the dtype
+    of each leaf of the output, and of each wanted leaf's gradients.
     """
 
     addresses: Ints
     strides: Ints
+    sizes: Ints
     shared_values: Floats
     keep: tuple[Any, ...]
+    values: Sequence[Any]
+    gradients: Sequence[Any]
 
 
 class Ready:
@@ -81,8 +89,8 @@ class Tables:
     inputs: Ints
     seeds: Ints
     sums: Ints
-    outputs: Ints
-    gradients: Ints
+    outputs: tuple[Ints, Ints]
+    gradients: tuple[Ints, Ints]
 
 
 class Run:
@@ -100,9 +108,9 @@ class Run:
         except IndexError:
             self.recycler = Recycler()
         self.recycler.forget(rows)
-        sizes = [leaf.size for leaf in tape.output_structure.leaves]
-        self.values = Columns(rows, sizes, self.recycler, "values")
-        self.gradients = Columns(rows, batch.leaves, self.recycler, "gradients")
+        sizes = [leaf.size for leaf in tape.output_structure.leaves] if batch.with_value else []
+        self.values = Columns(rows, sizes, source.values, self.recycler, "values")
+        self.gradients = Columns(rows, batch.leaves, source.gradients, self.recycler, "gradients")
         self.shared = self._new_shared()
         self.stop = np.zeros(1, np.int64)
         self.n_sums = self.ready.n_sums
@@ -151,8 +159,9 @@ class Run:
     def _new_job(self, ready: Ready) -> tuple[Ints, Any]:
         batch, program = self.batch, ready.program
         tables: Tables = batch.tables(program, self.values, self.gradients)
-        chosen = batch.lane_inputs
-        inputs = table_of(tables.inputs, self.source.addresses[chosen], self.source.strides[chosen])
+        chosen, source = batch.lane_inputs, self.source
+        inputs = table_of(tables.inputs, source.addresses[chosen], source.strides[chosen])
+        read = by_size(inputs, source.sizes[chosen])
         job = np.zeros(blocks.BATCH_SIZE, np.int64)
         job[blocks.BATCH_LANES], job[blocks.BATCH_WIDTH] = self.n_lanes, self.width
         job[blocks.BATCH_STOP] = self.stop.ctypes.data
@@ -164,14 +173,17 @@ class Run:
         job[blocks.BATCH_N_REVERSE] = len(program.lane_reverse)
         job[blocks.BATCH_SHARED] = self.shared.ctypes.data
         for place, table in (
-            (blocks.BATCH_INPUTS, inputs),
-            (blocks.BATCH_OUTPUTS, tables.outputs),
+            (blocks.BATCH_INPUTS, read[0]),
+            (blocks.BATCH_SINGLE_INPUTS, read[1]),
+            (blocks.BATCH_OUTPUTS, tables.outputs[0]),
+            (blocks.BATCH_SINGLE_OUTPUTS, tables.outputs[1]),
             (blocks.BATCH_SEEDS, tables.seeds),
-            (blocks.BATCH_GRADIENTS, tables.gradients),
+            (blocks.BATCH_GRADIENTS, tables.gradients[0]),
+            (blocks.BATCH_SINGLE_GRADIENTS, tables.gradients[1]),
             (blocks.BATCH_REDUCED, tables.sums),
         ):
             job[place], job[place + 1] = table.ctypes.data, len(table)
-        return job, (tables, inputs)
+        return job, (tables, read)
 
     # The sweep itself.
 
@@ -253,9 +265,11 @@ class Run:
         totals = self._totals()
         scale = float(self.n_lanes) if self.reduce == "sum" else 1.0
         shared_slots = tape.outputs[batch.shared_outputs]
-        self.values.fill(batch.shared_outputs, scale * self.shared[shared_slots])
+        if batch.with_value:
+            self.values.fill(batch.shared_outputs, scale * self.shared[shared_slots])
         if self.reduce:
-            self.values.fill(batch.lane_outputs, totals[batch.output_sums])
+            if batch.with_value:
+                self.values.fill(batch.lane_outputs, totals[batch.output_sums])
             self.gradients.fill(batch.lane_wanted, totals[batch.gradient_sums])
         if not batch.shared_wanted.size:
             return

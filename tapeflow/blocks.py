@@ -5,24 +5,22 @@
 
 from tapeflow.addresses import (
     GROUP,
-    add_group,
-    copy_group,
     load_flag,
     load_float,
     load_int,
+    load_single,
     store_float,
-    stream_group,
-    turn_tile,
-    turn_tile_out,
+    store_single,
 )
 from tapeflow.interpreter import INT, JOB, VOID, execute, fill_zero
 from tapeflow.jit import compiled
+from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_tile_out
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
 # lane 0 and the stride from lane to lane in bytes; a reduced row has its place and 1 for a
 # cotangent or 0 for a value, and a seed its place and how many outputs are there. A product of two
 # rows of values that is reduced has the place of one, PRODUCT and the place to put the product in,
-# and that of the other.
+# and that of the other. What is SINGLE lies as float32 in the caller's arrays; rows are float64.
 (
     BATCH_LANES,
     BATCH_WIDTH,
@@ -35,16 +33,22 @@ from tapeflow.jit import compiled
     BATCH_SHARED,
     BATCH_INPUTS,
     BATCH_N_INPUTS,
+    BATCH_SINGLE_INPUTS,
+    BATCH_N_SINGLE_INPUTS,
     BATCH_OUTPUTS,
     BATCH_N_OUTPUTS,
+    BATCH_SINGLE_OUTPUTS,
+    BATCH_N_SINGLE_OUTPUTS,
     BATCH_SEEDS,
     BATCH_N_SEEDS,
     BATCH_GRADIENTS,
     BATCH_N_GRADIENTS,
+    BATCH_SINGLE_GRADIENTS,
+    BATCH_N_SINGLE_GRADIENTS,
     BATCH_REDUCED,
     BATCH_N_REDUCED,
     BATCH_SIZE,
-) = range(20)
+) = range(26)
 
 PRODUCT = 2
 
@@ -53,24 +57,24 @@ LEVELS = 48
 
 
 @compiled()
-def tile_from(table, n_rows, k):
+def tile_from(table, n_rows, k, size):
     """Where eight rows begin that lie side by side in the caller's array; -1 if none do at k.
 
-    They are eight numbers of each sample, moved together as a tile. The last tile goes back over
-    rows that another has moved.
+    They are eight numbers, of ``size`` bytes, of each sample, moved together as a tile. The last
+    tile goes back over rows that another has moved.
     """
     first = min(k, n_rows - GROUP)
     if first < 0:
         return -1
     own = table + 24 * first
     stride = load_int(own + 16)
-    if stride == 8:
+    if stride == size:
         return -1
     for j in range(1, GROUP):
         other = own + 24 * j
         if (
             load_int(other) != load_int(own) + j
-            or load_int(other + 8) != load_int(own + 8) + 8 * j
+            or load_int(other + 8) != load_int(own + 8) + size * j
             or load_int(other + 16) != stride
         ):
             return -1
@@ -78,12 +82,37 @@ def tile_from(table, n_rows, k):
 
 
 @compiled()
-def load_lanes(job, values, first, n, lanes):
-    """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
-    table, n_rows = job[BATCH_INPUTS], job[BATCH_N_INPUTS]
+def load_row(row, source, stride, moved, n, lanes):
+    """Copy the numbers of a row in from lane ``moved`` on; the last fills the lanes beyond n."""
+    if stride == 8:
+        for lane in range(moved, n):
+            store_float(row, 8 * lane, load_float(source, 8 * lane))
+    else:
+        for lane in range(moved, n):
+            store_float(row, 8 * lane, load_float(source, stride * lane))
+    for lane in range(n, lanes):
+        store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
+
+
+@compiled()
+def load_single_row(row, source, stride, moved, n, lanes):
+    """As `load_row`, from float32."""
+    if stride == 4:
+        for lane in range(moved, n):
+            store_float(row, 8 * lane, load_single(source, 4 * lane))
+    else:
+        for lane in range(moved, n):
+            store_float(row, 8 * lane, load_single(source, stride * lane))
+    for lane in range(n, lanes):
+        store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
+
+
+@compiled()
+def load_lanes(table, n_rows, size, values, first, n, lanes):
+    """Copy a block of samples in, of numbers of ``size`` bytes."""
     k = 0
     while k < n_rows:
-        tile = tile_from(table, n_rows, k)
+        tile = tile_from(table, n_rows, k, size)
         start = k if tile < 0 else tile
         row = values + 8 * lanes * load_int(table + 24 * start)
         stride = load_int(table + 24 * start + 16)
@@ -93,29 +122,51 @@ def load_lanes(job, values, first, n, lanes):
         if tile >= 0:
             moved = n // GROUP * GROUP
             for lane in range(0, moved, GROUP):
-                turn_tile(row + 8 * lane, 8 * lanes, source + stride * lane, stride)
+                if size == 8:
+                    turn_tile(row + 8 * lane, 8 * lanes, source + stride * lane, stride, False)
+                else:
+                    turn_tile(row + 8 * lane, 8 * lanes, source + stride * lane, stride, True)
         for _ in range(k - start):
-            if stride == 8:
-                for lane in range(moved, n):
-                    store_float(row, 8 * lane, load_float(source, 8 * lane))
+            if size == 8:
+                load_row(row, source, stride, moved, n, lanes)
             else:
-                for lane in range(moved, n):
-                    store_float(row, 8 * lane, load_float(source, stride * lane))
-            for lane in range(n, lanes):
-                store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
+                load_single_row(row, source, stride, moved, n, lanes)
             row += 8 * lanes
-            source += 8
+            source += size
 
 
 @compiled()
-def store_lanes(table, n_rows, rows, first, n, lanes, stream):
-    """Copy a block of values or cotangents out to the places of a table.
+def store_row(target, row, stride, moved, n):
+    """Copy the numbers of a row out, from lane ``moved`` on."""
+    # Adding zero makes the sweeps' negative zeros positive.
+    if stride == 8:
+        for lane in range(moved, n):
+            store_float(target, 8 * lane, load_float(row, 8 * lane) + 0.0)
+    else:
+        for lane in range(moved, n):
+            store_float(target, stride * lane, load_float(row, 8 * lane) + 0.0)
+
+
+@compiled()
+def store_single_row(target, row, stride, moved, n):
+    """As `store_row`, to float32."""
+    if stride == 4:
+        for lane in range(moved, n):
+            store_single(target, 4 * lane, load_float(row, 8 * lane) + 0.0)
+    else:
+        for lane in range(moved, n):
+            store_single(target, stride * lane, load_float(row, 8 * lane) + 0.0)
+
+
+@compiled()
+def store_lanes(table, n_rows, size, rows, first, n, lanes, stream):
+    """Copy a block of values or cotangents out to the places of a table, of ``size`` bytes each.
 
     stream: past the caches, as the results outgrow them.
     """
     k = 0
     while k < n_rows:
-        tile = tile_from(table, n_rows, k)
+        tile = tile_from(table, n_rows, k, size)
         start = k if tile < 0 else tile
         row = rows + 8 * lanes * load_int(table + 24 * start)
         stride = load_int(table + 24 * start + 16)
@@ -125,21 +176,44 @@ def store_lanes(table, n_rows, rows, first, n, lanes, stream):
         if tile >= 0:
             moved = n // GROUP * GROUP
             for lane in range(0, moved, GROUP):
-                turn_tile_out(target + stride * lane, stride, row + 8 * lane, 8 * lanes)
-        elif stream and stride == 8 and target % 64 == 0:
+                place, source = target + stride * lane, row + 8 * lane
+                if size == 8:
+                    turn_tile_out(place, stride, source, 8 * lanes, False)
+                else:
+                    turn_tile_out(place, stride, source, 8 * lanes, True)
+        elif stream and size == 8 and stride == 8 and target % 64 == 0:
             moved = n // GROUP * GROUP
             for lane in range(0, moved, GROUP):
                 stream_group(target + 8 * lane, row + 8 * lane)
         for _ in range(k - start):
-            # Adding zero makes the sweeps' negative zeros positive.
-            if stride == 8:
-                for lane in range(moved, n):
-                    store_float(target, 8 * lane, load_float(row, 8 * lane) + 0.0)
+            if size == 8:
+                store_row(target, row, stride, moved, n)
             else:
-                for lane in range(moved, n):
-                    store_float(target, stride * lane, load_float(row, 8 * lane) + 0.0)
+                store_single_row(target, row, stride, moved, n)
             row += 8 * lanes
-            target += 8
+            target += size
+
+
+@compiled()
+def load_block(job, values, first, n, lanes):
+    """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
+    load_lanes(job[BATCH_INPUTS], job[BATCH_N_INPUTS], 8, values, first, n, lanes)
+    table, n_rows = job[BATCH_SINGLE_INPUTS], job[BATCH_N_SINGLE_INPUTS]
+    load_lanes(table, n_rows, 4, values, first, n, lanes)
+
+
+@compiled()
+def store_block(job, values, cotangents, first, n, lanes):
+    """Copy a block's values and gradients out."""
+    stream = job[BATCH_STREAM]
+    table, n_rows = job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS]
+    store_lanes(table, n_rows, 8, values, first, n, lanes, stream)
+    table, n_rows = job[BATCH_SINGLE_OUTPUTS], job[BATCH_N_SINGLE_OUTPUTS]
+    store_lanes(table, n_rows, 4, values, first, n, lanes, stream)
+    table, n_rows = job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS]
+    store_lanes(table, n_rows, 8, cotangents, first, n, lanes, stream)
+    table, n_rows = job[BATCH_SINGLE_GRADIENTS], job[BATCH_N_SINGLE_GRADIENTS]
+    store_lanes(table, n_rows, 4, cotangents, first, n, lanes, stream)
 
 
 @compiled()
@@ -222,7 +296,6 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
     The range starts at a multiple of a power of two no smaller than its length, so its sums are a
     subtree of the batch's tree. ``stack`` has room for LEVELS sums. Stops early at the stop flag.
     """
-    stream = job[BATCH_STREAM]
     width, size = job[BATCH_WIDTH], job[BATCH_N_REDUCED] * GROUP
     for block in range(first_block, last_block):
         if load_flag(job[BATCH_STOP]):
@@ -230,7 +303,7 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
         first = block * width
         n = min(width, job[BATCH_LANES] - first)
         lanes = (n + GROUP - 1) // GROUP * GROUP
-        load_lanes(job, values, first, n, lanes)
+        load_block(job, values, first, n, lanes)
         execute(
             job[BATCH_FORWARD], job[BATCH_N_FORWARD], values, cotangents, job[BATCH_SHARED], lanes
         )
@@ -239,10 +312,7 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
             job[BATCH_REVERSE], job[BATCH_N_REVERSE], values, cotangents, job[BATCH_SHARED], lanes
         )
         # Not before: the last kernel forward may be the first in reverse.
-        store_lanes(job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS], values, first, n, lanes, stream)
-        store_lanes(
-            job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS], cotangents, first, n, lanes, stream
-        )
+        store_block(job, values, cotangents, first, n, lanes)
         if size == 0:
             continue
         collect_block(job, values, cotangents, n, lanes, sums)

@@ -17,6 +17,11 @@ def table_of(*columns: Any) -> Ints:
     return table
 
 
+def by_size(table: Ints, sizes: Ints) -> tuple[Ints, Ints]:
+    """The rows of a table whose numbers have eight bytes, and those with four."""
+    return table[sizes == 8], table[sizes == 4]
+
+
 _ALONE = [np.empty(0)]
 _FREE = sys.getrefcount(_ALONE[0])
 """How many references an array has that only a list holds."""
@@ -38,12 +43,12 @@ class Recycler:
     def __init__(self) -> None:
         self._given: dict[Any, list[Any]] = {}
 
-    def array(self, key: Any, shape: tuple[int, ...]) -> Floats:
+    def array(self, key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         """An uninitialised array; one with the same key and shape that nobody has, if there is."""
-        n_bytes = 8 * int(np.prod(shape))
+        n_bytes = int(np.prod(shape)) * int(dtype.itemsize)
         if not _LARGE <= n_bytes <= _LARGEST:
-            return np.empty(shape)
-        given = self._given.setdefault((key, shape), [])
+            return np.empty(shape, dtype)
+        given = self._given.setdefault((key, shape, dtype), [])
         # Nobody else has the memory, or a view of it.
         free = [k for k in range(len(given)) if sys.getrefcount(given[k]) == _FREE]
         if not free:
@@ -53,8 +58,7 @@ class Recycler:
             given.append(np.empty(n_bytes + 64, np.uint8))
         memory = given[free[0]]
         first = -memory.ctypes.data % 64  # the start of a cache line
-        array: Floats = memory[first : first + n_bytes].view(np.float64).reshape(shape)
-        return array
+        return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
     def forget(self, rows: int) -> None:
         """Let go of arrays for batches of other sizes."""
@@ -62,10 +66,21 @@ class Recycler:
 
 
 class Columns:
-    """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf."""
+    """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf.
 
-    def __init__(self, rows: int, sizes: Sequence[int], recycler: Recycler, name: str) -> None:
+    dtypes: of each leaf's array, float64 or float32; all float64 where there is a single row.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        sizes: Sequence[int],
+        dtypes: Sequence[Any],
+        recycler: Recycler,
+        name: str,
+    ) -> None:
         n = sum(sizes)
+        self.item_sizes = np.full(n, 8)
         self.addresses = np.empty(n, np.int64)
         self.strides = np.empty(n, np.int64)
         self.arrays: list[Floats] = []
@@ -75,17 +90,22 @@ class Columns:
         for k, size in enumerate(sizes):
             last = first + size
             if self._row is None:
-                array = recycler.array((name, k), (rows, size))
+                array = recycler.array((name, k), (rows, size), dtypes[k])
             else:
                 array = self._row[first:last].reshape(1, size)
-            self.addresses[first:last] = array.ctypes.data + 8 * np.arange(size)
+            self.item_sizes[first:last] = array.itemsize
+            self.addresses[first:last] = array.ctypes.data + array.itemsize * np.arange(size)
             self.strides[first:last] = array.strides[0]
             self.arrays.append(array)
             first = last
 
-    def table(self, places: Ints, columns: Ints) -> Ints:
-        """The table that stores rows of lanes, at their places, in some of the columns."""
-        return table_of(places, self.addresses[columns], self.strides[columns])
+    def tables(self, places: Ints, columns: Ints) -> tuple[Ints, Ints]:
+        """The tables that store rows of lanes, at their places, in some of the columns.
+
+        The first is of the columns in float64, the second of those in float32.
+        """
+        table = table_of(places, self.addresses[columns], self.strides[columns])
+        return by_size(table, self.item_sizes[columns])
 
     def fill(self, columns: Ints, numbers: Floats) -> None:
         """Write one number down each of some columns."""

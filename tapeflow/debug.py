@@ -61,7 +61,7 @@ def check_block(
     first = block * width
     n = min(width, int(job[blocks.BATCH_LANES]) - first)
     lanes = -(-n // GROUP) * GROUP
-    blocks.load_lanes(job, values.ctypes.data, first, n, lanes)
+    blocks.load_block(job, values.ctypes.data, first, n, lanes)
     value_rows = values[: program.n_value_rows * lanes].reshape(-1, lanes)
     cotangent_rows = cotangents[: program.n_cotangent_rows * lanes].reshape(-1, lanes)
     _check_inputs(program, value_rows, program.value_rows[: program.tape.n_inputs], first, n)

@@ -76,7 +76,8 @@ class Mapped:
             )
         plan = self._plan(args, leaves, treedef)
         values, gradients = plan.batch.run(plan.source(leaves), plan.n_lanes, self._reduce)
-        value = self._unflatten(plan.tape.output_structure, values)
+        structure = plan.tape.output_structure
+        value = self._unflatten(structure, values, plan.value_dtypes) if values else None
         if self._gradient is None:
             return value
         by_leaf = dict(zip(_wanted_leaves(plan.parts), gradients, strict=True))
@@ -114,7 +115,7 @@ class Mapped:
             self._gradient.check_scalar(tape)
             parts = self._gradient.parts(tape.input_structure)
             self._gradient.check_real(leaves, parts)
-        return _Plan(axes, n_lanes, tape, parts, self._program(tape, axes, parts))
+        return _Plan(axes, n_lanes, tape, parts, self._program(tape, axes, parts), leaves)
 
     # Arguments.
 
@@ -165,8 +166,10 @@ class Mapped:
     # Programs.
 
     def _program(self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part]) -> "BatchProgram":
+        with_value = self._gradient is None or self._gradient.with_value
         key = (
             "batch",
+            with_value,
             tuple(axis is not None for axis in axes),
             self._reduce is None,
             *((part.slots.start, part.slots.stop) for part in parts),
@@ -183,7 +186,7 @@ class Mapped:
             if not tape.numbers_only:
                 chosen = _wanted_leaves(parts)
                 leaves = [k in chosen for k in range(len(axes))]
-                program = ArrayBatch(tape, lane, leaves, self._reduce is not None)
+                program = ArrayBatch(tape, lane, leaves, self._reduce is not None, with_value)
                 tape.prepared[key] = program
                 return program
             wanted = np.zeros(tape.n_inputs, np.bool_)
@@ -193,7 +196,8 @@ class Mapped:
                 # A gradient for each sample in a shared argument: each lane has its own copy.
                 lane |= wanted
             sizes = [tape.input_structure.leaves[k].size for k in _wanted_leaves(parts)]
-            program = BatchProgram(tape, lane, wanted, sizes, self._reduce is not None)
+            reduced = self._reduce is not None
+            program = BatchProgram(tape, lane, wanted, sizes, reduced, with_value)
             tape.prepared[key] = program
         return program
 
@@ -206,7 +210,7 @@ class Mapped:
         return self._unflatten(part.structure, [by_leaf[k] for k in own], dtypes)
 
     def _unflatten(
-        self, structure: Structure, arrays: Sequence[Floats], dtypes: Sequence[Any] | None = None
+        self, structure: Structure, arrays: Sequence[Floats], dtypes: Sequence[Any]
     ) -> Any:
         """Arrays of shape (rows, size) as a result's leaves; with a reduction, without rows."""
         pieces: list[Any] = []
@@ -216,11 +220,10 @@ class Mapped:
                 pieces.append(array.reshape(len(array), *shape))
             else:
                 pieces.append(array.item() if leaf.shape is None else array.reshape(shape))
-        if dtypes is not None:
-            pieces = [
-                piece if dtype == np.float64 else np.asarray(piece, dtype)
-                for piece, dtype in zip(pieces, dtypes, strict=True)
-            ]
+        pieces = [
+            np.asarray(piece, dtype) if isinstance(piece, np.ndarray) else piece
+            for piece, dtype in zip(pieces, dtypes, strict=True)
+        ]
         return structure.unflatten(pieces)
 
     def __repr__(self) -> str:
@@ -243,6 +246,10 @@ def _sample(leaf: Any, axis: Axis) -> Any:
     return np.broadcast_to(np.float64(0.0), shape) if shape else 0.0
 
 
+def _is_single(leaf: Any) -> bool:
+    return getattr(leaf, "dtype", None) == np.float32
+
+
 _MOST_PLANS = 256
 """Shapes of arguments that a vmapped function remembers."""
 
@@ -259,6 +266,7 @@ class _Plan:
         tape: Tape,
         parts: Sequence[Part],
         batch: "BatchProgram",
+        leaves: Sequence[Any],
     ) -> None:
         self.axes, self.n_lanes, self.tape = axes, n_lanes, tape
         self.parts, self.batch = parts, batch
@@ -268,6 +276,18 @@ class _Plan:
             (k, slice(*structure.bounds[k])) for k, axis in enumerate(axes) if axis is None
         ]
         self._layouts: dict[Any, _Layout] = {}
+        # Read and written in place; the arithmetic is float64.
+        stored = [
+            axis is not None and _is_single(leaf) for leaf, axis in zip(leaves, axes, strict=True)
+        ]
+        self._dtypes = [np.dtype(np.float32 if single else np.float64) for single in stored]
+        reals = [leaf for leaf in leaves if not isinstance(leaf, (float, int))]
+        of_all = np.float32 if reals and all(map(_is_single, reals)) else np.float64
+        self.value_dtypes = [np.dtype(of_all)] * len(tape.output_structure.leaves)
+        self._gradient_dtypes = [
+            np.dtype(np.float32 if _is_single(leaves[k]) else np.float64)
+            for k in _wanted_leaves(parts)
+        ]
 
     def source(self, leaves: Sequence[Any]) -> "Source":
         """Where every input's numbers are: in the caller's own arrays, if they fit."""
@@ -276,8 +296,8 @@ class _Plan:
         arrays = [
             np.ascontiguousarray(leaf, np.float64)
             if axis is None
-            else np.require(leaf, np.float64, ["ALIGNED"])
-            for leaf, axis in zip(leaves, self.axes, strict=True)
+            else np.require(leaf, dtype, ["ALIGNED"])
+            for leaf, axis, dtype in zip(leaves, self.axes, self._dtypes, strict=True)
         ]
         key = tuple([array.strides for array in arrays])
         layout = self._layouts.get(key)
@@ -288,7 +308,15 @@ class _Plan:
         shared = np.zeros(self.tape.n_inputs)
         for k, slots in self._shared:
             shared[slots] = arrays[k].ravel()
-        return Source(offsets + np.repeat(bases, self._sizes), strides, shared, tuple(arrays))
+        return Source(
+            offsets + np.repeat(bases, self._sizes),
+            strides,
+            np.repeat([array.itemsize for array in arrays], self._sizes),
+            shared,
+            tuple(arrays),
+            self.value_dtypes,
+            self._gradient_dtypes,
+        )
 
     def _layout(self, arrays: Sequence[Any]) -> _Layout:
         """Each slot's offset from the start of its array, and its stride from lane to lane."""

@@ -285,3 +285,54 @@ def test_a_sum_that_overflows_is_infinite_and_does_not_warn() -> None:
         tpf.value_and_grad(lambda w, x: w * x), in_axes=(None, 0), reduce="sum"
     )(2.0, x)
     assert (total, gradient) == (np.inf, np.inf)
+
+
+def layouts(x: Any) -> list[Any]:
+    """The same numbers by rows, by columns, and with gaps between them."""
+    gaps = np.zeros((2 * x.shape[0], 3 * x.shape[1]), x.dtype)[::2, ::3]
+    gaps[...] = x
+    return [x, np.asfortranarray(x), gaps]
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 333])
+@pytest.mark.parametrize("width", [2, 9, 17])
+def test_float32_is_read_and_written_in_place(n: int, width: int) -> None:
+    def f(x: Any) -> Any:
+        return sum(np.exp(x[k]) * x[k - 1] for k in range(width))
+
+    x = np.random.default_rng(n).standard_normal((n, width)).astype(np.float32)
+    value, gradient = tpf.vmap(tpf.value_and_grad(f))(x.astype(np.float64))
+    for own in layouts(x):
+        single, slope = tpf.vmap(tpf.value_and_grad(f))(own)
+        # The arithmetic is that of float64: one rounding, at the end.
+        assert single.dtype == slope.dtype == np.float32
+        assert identical(single, value.astype(np.float32))
+        assert identical(slope, gradient.astype(np.float32))
+    total, slope = tpf.vmap(tpf.value_and_grad(f), reduce="sum")(x.astype(np.float64))
+    assert tpf.vmap(tpf.value_and_grad(f), reduce="sum")(x)[0] == total
+
+
+def test_float32_beside_float64() -> None:
+    x, y = samples(50).T
+    slopes = tpf.vmap(tpf.grad(lambda x, y: x * y, (0, 1)))(x.astype(np.float32), y)
+    assert [slope.dtype for slope in slopes] == [np.float32, np.float64]
+    assert identical(slopes[0], y.astype(np.float32))
+    assert tpf.vmap(lambda x, y: x * y)(x.astype(np.float32), y).dtype == np.float64
+    assert tpf.vmap(lambda x: x * 2.0)(x.astype(np.float32)).dtype == np.float32
+    shared = tpf.vmap(lambda x, w: np.sum(x * w), in_axes=(0, None))
+    assert shared(np.ones((5, 2), np.float32), np.ones(2, np.float32)).dtype == np.float32
+
+
+def test_float32_overflows_to_infinity_without_a_warning() -> None:
+    f = tpf.vmap(lambda x: x * 1e30)
+    assert np.array_equal(f(np.full(9, 1e30, np.float32)), np.full(9, np.inf))
+
+
+@pytest.mark.parametrize("reduce", [None, "sum", "mean"])
+def test_gradients_without_values_are_the_same(reduce: Any) -> None:
+    x = samples(100)
+    for f in (neuron, lambda w, x: np.sum(np.tanh(w[:2] * x))):
+        _, both = tpf.vmap(tpf.value_and_grad(f, (0, 1)), (None, 0), reduce)(W, x)
+        alone = tpf.vmap(tpf.grad(f, (0, 1)), (None, 0), reduce)(W, x)
+        for ours, theirs in zip(alone, both, strict=True):
+            assert identical(ours, theirs)

@@ -41,8 +41,11 @@ def run(tape: Tape, lane: Any, inputs: Any, reduce: str | None, tier: str) -> li
         source = Source(
             inputs.ctypes.data + inputs.strides[0] * np.arange(tape.n_inputs),
             np.where(lane, 8, 0),
+            np.full(tape.n_inputs, 8),
             np.where(lane, 0.0, inputs[:, 0]),
             (inputs,),
+            [inputs.dtype] * len(tape.output_structure.leaves),
+            [inputs.dtype] * tape.n_inputs,
         )
         values, gradients = batch.run(source, inputs.shape[1], reduce)
     return [*values, *gradients]

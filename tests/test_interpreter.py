@@ -30,8 +30,11 @@ def run_batch(tape: Tape, inputs: Any, reduce: str | None = None) -> tuple[Any, 
     source = Source(
         inputs.ctypes.data + inputs.strides[0] * np.arange(tape.n_inputs),
         np.full(tape.n_inputs, 8),
+        np.full(tape.n_inputs, 8),
         np.zeros(tape.n_inputs),
         (inputs,),
+        [inputs.dtype] * len(tape.output_structure.leaves),
+        [inputs.dtype] * tape.n_inputs,
     )
     values, gradients = batch.run(source, inputs.shape[1], reduce)
     return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)

@@ -36,6 +36,7 @@ ORDER = [
     "transforms",
     "kernels",
     "addresses",
+    "tiles",
     "interpreter",
     "blocks",
     "groups",

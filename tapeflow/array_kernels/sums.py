@@ -1,17 +1,9 @@
 """Kernels that reduce along an axis."""
 
-from tapeflow.addresses import (
-    GROUP,
-    add_group,
-    copy_group,
-    load_float,
-    load_int32,
-    stack_memory,
-    store_float,
-    sum_rows,
-)
+from tapeflow.addresses import GROUP, load_float, load_int32, stack_memory, store_float
 from tapeflow.array_kernels.base import clear, copy_number, kernel, operand_of, result_of
 from tapeflow.jit import compiled
+from tapeflow.tiles import add_group, copy_group, sum_rows
 
 BLOCK = 128
 LEVELS = 40

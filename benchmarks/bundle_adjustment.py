@@ -1,4 +1,4 @@
-"""The reprojection residual of bundle adjustment: value and 15 gradients of a million residuals.
+"""The reprojection residual of bundle adjustment: a million gradients, and Jacobians of 2 by 15.
 
 A camera has a rotation (Rodrigues), a centre, a focal length and two coefficients of radial
 distortion; with it come the point, a weight and the two observed coordinates. The parameters lie
@@ -12,7 +12,18 @@ import numpy as np
 
 import tapeflow as tpf
 from benchmarks.harness import Contender, Missing, measure, report
-from benchmarks.peers import casadi, compiled_c, jax64, pointer, torch64
+from benchmarks.peers import (
+    adolc,
+    casadi,
+    compiled_c,
+    ddx,
+    drjit64,
+    hips_autograd,
+    jax64,
+    pointer,
+    sacado,
+    torch64,
+)
 
 SAMPLES = 1_000_000
 N = 15
@@ -23,7 +34,8 @@ TOLERANCE = 1e-12
 times ten: 80 * 10 * 1.1e-16, and ten times that for the peers' fast-math."""
 
 
-def residual(p: Any, m: Any = np) -> Any:
+def errors(p: Any, m: Any = np) -> Any:
+    """The two weighted errors of the projection."""
     r0, r1, r2, c0, c1, c2, f, x0, y0, k1, k2, px, py, pz, w, u, v = p
     dx, dy, dz = px - c0, py - c1, pz - c2
     angle = m.sqrt(r0 * r0 + r1 * r1 + r2 * r2)
@@ -36,7 +48,11 @@ def residual(p: Any, m: Any = np) -> Any:
     h, g = x / z, y / z
     r = h * h + g * g
     scale = (1.0 + k1 * r + k2 * (r * r)) * f
-    e0, e1 = w * (h * scale + x0 - u), w * (g * scale + y0 - v)
+    return w * (h * scale + x0 - u), w * (g * scale + y0 - v)
+
+
+def residual(p: Any, m: Any = np) -> Any:
+    e0, e1 = errors(p, m)
     return e0 * e0 + e1 * e1
 
 
@@ -80,8 +96,8 @@ void run(long n, const double *const *p, double *value, double *const *g) {
 """
 
 
-def by_c(p: list[Any]) -> Contender | Missing:
-    library = compiled_c("adjoint in C by hand", C)
+def by_library(library: Any, p: list[Any]) -> Contender | Missing:
+    """One of the programs in C or C++, which all are called alike."""
     if isinstance(library, Missing):
         return library
     n = len(p[0])
@@ -127,6 +143,143 @@ def by_torch(p: list[Any]) -> Contender | Missing:
     return run
 
 
+def by_compiled_torch(p: list[Any]) -> Contender | Missing:
+    torch = torch64("PyTorch, compiled")
+    if isinstance(torch, Missing):
+        return torch
+    tensors = [torch.from_numpy(a).requires_grad_(k < N) for k, a in enumerate(p)]
+    compiled = torch.compile(lambda *p: residual(p, torch))
+
+    def run() -> Any:
+        value = compiled(*tensors)
+        gradients = torch.autograd.grad(value.sum(), tensors[:N])
+        return value.detach().numpy(), [g.numpy() for g in gradients]
+
+    try:
+        run()
+    except Exception as error:
+        return Missing("PyTorch, compiled", f"does not compile here: {type(error).__name__}")
+    return run
+
+
+def by_autograd(p: list[Any]) -> Contender | Missing:
+    autograd = hips_autograd("HIPS autograd")
+    if isinstance(autograd, Missing):
+        return autograd
+    gradient = autograd.value_and_grad(
+        lambda own: autograd.numpy.sum(residual((*own, *p[N:]), autograd.numpy))
+    )
+
+    def run() -> Any:
+        _, g = gradient(tuple(p[:N]))
+        # It gives the sum, and not each value.
+        return residual(p), list(g)
+
+    return run
+
+
+def by_drjit(p: list[Any]) -> Contender | Missing:
+    found = drjit64("Dr.Jit")
+    if isinstance(found, Missing):
+        return found
+    dr, array = found
+    arrays = [array(a) for a in p]
+
+    def run() -> Any:
+        own = [array(a) for a in arrays[:N]]
+        dr.enable_grad(*own)
+        value = residual((*own, *arrays[N:]), dr)
+        dr.backward(value)
+        g = [dr.grad(a) for a in own]
+        dr.eval(value, *g)
+        dr.sync_thread()
+        return value.numpy(), [a.numpy() for a in g]
+
+    return run
+
+
+def by_ddx(p: list[Any]) -> Contender | Missing:
+    d = ddx("ddx-ad")
+    if isinstance(d, Missing):
+        return d
+
+    @d.equation
+    def model() -> Any:
+        own = [d.var(f"p{k}") for k in range(N)]
+        return residual((*own, d.param("u"), d.param("v")), d)
+
+    points = np.stack(p)
+
+    def run() -> Any:
+        value, g = model.jacobian(points)
+        return value, list(g)
+
+    return run
+
+
+_CPP = """
+#include <cmath>
+template <class T, class P> T residual(const T *p, const P *o) {
+  T dx=p[11]-p[3], dy=p[12]-p[4], dz=p[13]-p[5];
+  T t=sqrt(p[0]*p[0]+p[1]*p[1]+p[2]*p[2]), c=cos(t), s=sin(t), q=1.0/t;
+  T a=p[0]*q, b=p[1]*q, d=p[2]*q, l=(a*dx+b*dy+d*dz)*(1.0-c);
+  T x=dx*c+(b*dz-d*dy)*s+a*l, y=dy*c+(d*dx-a*dz)*s+b*l, z=dz*c+(a*dy-b*dx)*s+d*l;
+  T h=x/z, e=y/z, rr=h*h+e*e, S=(1.0+p[9]*rr+p[10]*(rr*rr))*p[6];
+  T e0=p[14]*(h*S+p[7]-o[0]), e1=p[14]*(e*S+p[8]-o[1]);
+  return e0*e0+e1*e1;
+}
+"""
+
+ADOLC = (
+    """
+#include <adolc/adolc.h>
+"""
+    + _CPP
+    + """
+extern "C" void run(long n, const double *const *p, double *value, double *const *g) {
+  adouble x[15], y; double at[17], out, gradient[17];
+  double *point = at, *slope = gradient;
+  trace_on(1, 1);
+  for (int k=0;k<15;k++) x[k] <<= p[k][0];
+  pdouble o[2] = {mkparam(p[15][0]), mkparam(p[16][0])};
+  y = residual(x, o);
+  y >>= out;
+  trace_off();
+  double one = 1.0;
+  for (long i=0;i<n;i++) {
+    double observed[2] = {p[15][i], p[16][i]};
+    for (int k=0;k<15;k++) at[k]=p[k][i];
+    set_param_vec(1, 2, observed);
+    zos_forward(1, 1, 15, 1, at, &out);
+    fos_reverse(1, 1, 15, &one, slope);
+    value[i]=out;
+    for (int k=0;k<15;k++) g[k][i]=gradient[k];
+  }
+}
+"""
+)
+
+SACADO = (
+    """
+#include <Sacado.hpp>
+"""
+    + _CPP
+    + """
+extern "C" void run(long n, const double *const *p, double *value, double *const *g) {
+  typedef Sacado::Fad::SFad<double,15> T;
+  #pragma omp parallel for schedule(static)
+  for (long i=0;i<n;i++) {
+    T x[15]; double o[2] = {p[15][i], p[16][i]};
+    for (int k=0;k<15;k++) x[k]=T(15,k,p[k][i]);
+    T y = residual(x, o);
+    value[i]=y.val();
+    for (int k=0;k<15;k++) g[k][i]=y.fastAccessDx(k);
+  }
+}
+"""
+)
+
+
 def by_casadi(p: list[Any]) -> Contender | Missing:
     ca = casadi("CasADi")
     if isinstance(ca, Missing):
@@ -166,10 +319,16 @@ def main() -> None:
             "tapeflow": ours("fused"),
             "tapeflow, interpreter only": interpreter,
             "tapeflow, one thread": ours("fused", 1),
-            "adjoint in C by hand": by_c(p),
+            "adjoint in C by hand": by_library(compiled_c("adjoint in C by hand", C), p),
             "JAX": by_jax(p),
             "PyTorch": by_torch(p),
+            "PyTorch, compiled": by_compiled_torch(p),
+            "Dr.Jit": by_drjit(p),
+            "ddx-ad": by_ddx(p),
             "CasADi": by_casadi(p),
+            "HIPS autograd": by_autograd(p),
+            "ADOL-C, one thread": by_library(adolc("ADOL-C, one thread", ADOLC), p),
+            "Sacado, forward": by_library(sacado("Sacado, forward", SACADO), p),
         },
         "tapeflow, interpreter only",
         TOLERANCE,
@@ -177,6 +336,46 @@ def main() -> None:
         seconds=2.0,
     )
     report("bundle adjustment, a million residuals", rows, "tapeflow", SAMPLES, "residual")
+    jacobians(p)
+
+
+def jacobians(p: list[Any]) -> None:
+    """The Jacobians of the two errors in the 15 parameters."""
+
+    def both(own: Any, rest: Any) -> Any:
+        return tuple(tpf.grad(lambda own, k=k: errors((*own, *rest))[k])(own) for k in (0, 1))
+
+    def ours(tier: str) -> Contender:
+        mapped = tpf.vmap(both)
+
+        def run() -> Any:
+            with tpf.config(tier=tier):
+                return mapped(tuple(p[:N]), tuple(p[N:]))
+
+        return run
+
+    def by_jax() -> Contender | Missing:
+        jax = jax64("JAX, jacrev")
+        if isinstance(jax, Missing):
+            return jax
+        one = jax.jacrev(lambda own, rest: errors((*own, *rest), jax.numpy))
+        f = jax.jit(jax.vmap(one))
+        own, rest = tuple(map(jax.numpy.asarray, p[:N])), tuple(map(jax.numpy.asarray, p[N:]))
+        return lambda: jax.block_until_ready(f(own, rest))
+
+    rows = measure(
+        {
+            "tapeflow": ours("fused"),
+            "tapeflow, interpreter only": ours("interpret"),
+            "JAX, jacrev": by_jax(),
+        },
+        "tapeflow, interpreter only",
+        TOLERANCE,
+        repeats=5,
+        seconds=1.0,
+    )
+    title = "bundle adjustment, a million Jacobians of 2 by 15"
+    report(title, rows, "tapeflow", SAMPLES, "Jacobian")
 
 
 if __name__ == "__main__":

@@ -40,14 +40,72 @@ def casadi(name: str) -> Any:
     return ca
 
 
+def drjit64(name: str) -> Any:
+    """Dr.Jit, and its differentiable arrays on LLVM; or Missing."""
+    try:
+        import drjit
+        from drjit.llvm.ad import Float64
+
+        drjit.eval(Float64(1.0) + 1.0)
+    except ImportError:
+        return Missing(name, "not installed: pip install drjit")
+    except Exception as error:
+        return Missing(name, f"does not run here: {str(error).splitlines()[0]}")
+    return drjit, Float64
+
+
+def ddx(name: str) -> Any:
+    try:
+        import ddx
+    except ImportError:
+        return Missing(name, "not installed: pip install ddx-ad")
+    return ddx
+
+
+def hips_autograd(name: str) -> Any:
+    """HIPS autograd and its NumPy, or Missing."""
+    try:
+        import autograd
+        import autograd.numpy
+    except ImportError:
+        return Missing(name, "not installed: pip install autograd")
+    return autograd
+
+
 def compiled_c(name: str, source: str) -> Any:
     """A library from C source, by GCC with fast-math, OpenMP and libmvec; or Missing."""
-    if shutil.which("gcc") is None:
-        return Missing(name, "not installed: gcc")
+    return _compiled(name, "gcc", ".c", source, [*_FLAGS], ["-lmvec", "-lm"])
+
+
+def adolc(name: str, source: str) -> Any:
+    """A library from C++ source that uses ADOL-C, or Missing."""
+    if not Path("/usr/include/adolc/adolc.h").exists():
+        return Missing(name, "not installed: apt-get install libadolc-dev")
+    return _compiled(name, "g++", ".cpp", source, _CPP, ["-ladolc"])
+
+
+def sacado(name: str, source: str) -> Any:
+    """A library from C++ source that uses Trilinos's Sacado, or Missing."""
+    if not Path("/usr/include/trilinos/Sacado.hpp").exists():
+        return Missing(name, "not installed: apt-get install libtrilinos-sacado-dev")
+    flags = [*_CPP, "-I/usr/include/trilinos"]
+    return _compiled(name, "g++", ".cpp", source, flags, ["-ltrilinos_sacado"])
+
+
+_CPP = ["-O3", "-march=native", "-fopenmp", "-std=c++17", "-w"]
+
+
+def _compiled(
+    name: str, compiler: str, suffix: str, source: str, flags: list[str], libraries: list[str]
+) -> Any:
+    if shutil.which(compiler) is None:
+        return Missing(name, f"not installed: {compiler}")
     folder = Path(tempfile.mkdtemp(prefix="tapeflow-bench-"))
-    (folder / "peer.c").write_text(source)
-    command = ["gcc", *_FLAGS, "-shared", "-fPIC", "peer.c", "-o", "peer.so", "-lmvec", "-lm"]
-    subprocess.run(command, cwd=folder, check=True)
+    (folder / f"peer{suffix}").write_text(source)
+    command = [compiler, *flags, "-shared", "-fPIC", f"peer{suffix}", "-o", "peer.so", *libraries]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if result.returncode:
+        return Missing(name, f"does not compile here: {result.stderr.splitlines()[0][:80]}")
     return ctypes.CDLL(str(folder / "peer.so"))
 
 

@@ -32,6 +32,9 @@ if config.DISABLE_JIT:
     def load_int(address: int) -> int:
         return ctypes.c_int64.from_address(int(address)).value
 
+    def store_int(address: int, value: int) -> None:
+        ctypes.c_int64.from_address(int(address)).value = int(value)
+
     def load_int32(address: int) -> int:
         return ctypes.c_int32.from_address(int(address)).value
 
@@ -122,6 +125,14 @@ else:
             return builder.load(at_address(builder, *args), align=4, typ=_INT64)
 
         return types.int64(types.int64), emit
+
+    @intrinsic
+    def store_int(typing: Any, address: Any, value: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[1], at_address(builder, args[0]), align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), emit
 
     @intrinsic
     def load_int32(typing: Any, address: Any) -> Any:

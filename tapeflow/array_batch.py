@@ -103,7 +103,7 @@ class ArrayBatch(BatchProgram):
             if self.with_value:
                 own = values.tables(self.output_rows, self.lane_outputs)
                 stored = tuple(map(np.concatenate, zip(own, stored, strict=True)))  # type: ignore[assignment]
-        return Tables(inputs, NO_ROWS[0], self._sums, stored, NO_ROWS)
+        return Tables(inputs, NO_ROWS[0], self._sums, stored, NO_ROWS, NO_ROWS[0])
 
     def _gradient_keys(self, outer: Sequence[int]) -> Ints:
         """What is summed for each number of the gradients: a row, or a product of two.

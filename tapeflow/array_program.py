@@ -58,7 +58,7 @@ class ArrayProgram:
         groups = self._groups(shared)
         self.places, self.n_places = self._place(groups)
         # There is no reverse sweep: what a `Program` has for one is empty.
-        self.n_cotangent_rows = 0
+        self.n_cotangent_rows = self.n_pointers = 0
         self.cotangent_rows = np.empty(0, np.int64)
         self.shared_reverse = self.lane_reverse = Code(np.empty(0, np.int32), np.empty(0, np.int64))
         self.host: list[HostKernel] = []

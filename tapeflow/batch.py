@@ -29,7 +29,8 @@ class BatchProgram:
 
     leaves: the size of each leaf of the inputs whose gradient is wanted; empty for no reverse
     sweep. reduced: whether results are summed over the lanes or given for each. with_value: whether
-    values are wanted, or gradients alone.
+    values are wanted, or gradients alone. columns: the inputs whose gradients are float64 in a
+    column of their own.
     """
 
     narrowest = _NARROWEST
@@ -42,9 +43,10 @@ class BatchProgram:
         leaves: Sequence[int],
         reduced: bool,
         with_value: bool = True,
+        columns: Flags | None = None,
     ) -> None:
         self.tape, self.leaves, self.reduced = tape, leaves, reduced
-        self.with_value = with_value
+        self.with_value, self._columns = with_value, columns
         # Taking one with pop() is a single step, so no two evaluations have the same.
         self.recyclers: list[Recycler] = []
         self._use = lane, wanted, bool(leaves)
@@ -76,7 +78,7 @@ class BatchProgram:
         self.tier_up = TierUp(self._fused, self._adopt)
 
     def _fused(self) -> Program:
-        return Program(self.tape, *self._use, fused=True)
+        return Program(self.tape, *self._use, fused=True, columns=self._columns)
 
     def _adopt(self, program: Program) -> None:
         self.ready = Ready(program, self.ready.n_sums)
@@ -84,19 +86,20 @@ class BatchProgram:
     def tables(self, program: Program, values: Columns, gradients: Columns) -> "Tables":
         """Which rows a program's sweep of a block starts from, and what becomes of others."""
         slots, odd = self._summed // 2, self._summed % 2
-        rows = np.where(odd == 1, program.cotangent_rows[slots], program.value_rows[slots])
+        summed = np.where(odd == 1, program.cotangent_rows[slots], program.value_rows[slots])
+        direct = program.direct[self.gradient_slots]
+        rows = program.cotangent_rows[self.gradient_slots]
         return Tables(
             inputs=program.value_rows[self.lane_inputs],
             seeds=_seeds(program),
-            sums=table_of(rows, odd, 0),
+            sums=table_of(summed, odd, 0),
             outputs=values.tables(program.value_rows[self.output_slots], self.lane_outputs)
             if self.with_value and not self.reduced
             else NO_ROWS,
-            gradients=gradients.tables(
-                program.cotangent_rows[self.gradient_slots], self.lane_wanted
-            )
+            gradients=gradients.tables(rows[~direct], self.lane_wanted[~direct])
             if not self.reduced
             else NO_ROWS,
+            direct=gradients.tables(rows[direct], self.lane_wanted[direct])[0],
         )
 
     def run(

@@ -69,9 +69,11 @@ class Ready:
         try:
             return self._free.setdefault(width, []).pop()
         except IndexError:
+            # Pointers stand before the rows, whose first begins a cache line.
+            before = -(-self.program.n_pointers // GROUP) * GROUP
             return (
                 aligned(self.program.n_value_rows * width),
-                aligned(self.program.n_cotangent_rows * width),
+                aligned(before + self.program.n_cotangent_rows * width)[before:],
                 aligned((blocks.LEVELS, self.n_sums * GROUP)),
             )
 
@@ -83,7 +85,8 @@ class Ready:
 class Tables:
     """What the sweeps of a block read and leave, as rows of three numbers (see `blocks`).
 
-    inputs: the row of each input that differs by lane.
+    inputs: the row of each input that differs by lane. direct: gradients that the kernels store
+    where they go.
     """
 
     inputs: Ints
@@ -91,6 +94,7 @@ class Tables:
     sums: Ints
     outputs: tuple[Ints, Ints]
     gradients: tuple[Ints, Ints]
+    direct: Ints
 
 
 class Run:
@@ -161,11 +165,13 @@ class Run:
         tables: Tables = batch.tables(program, self.values, self.gradients)
         chosen, source = batch.lane_inputs, self.source
         inputs = table_of(tables.inputs, source.addresses[chosen], source.strides[chosen])
-        read = by_size(inputs, source.sizes[chosen])
+        sizes = source.sizes[chosen]
+        columns = (sizes == 8) & (inputs[:, 2] == 8)
+        read = inputs[columns], *by_size(inputs[~columns], sizes[~columns])
+        results = sum(array.nbytes for array in self.values.arrays + self.gradients.arrays)
         job = np.zeros(blocks.BATCH_SIZE, np.int64)
         job[blocks.BATCH_LANES], job[blocks.BATCH_WIDTH] = self.n_lanes, self.width
         job[blocks.BATCH_STOP] = self.stop.ctypes.data
-        results = sum(array.nbytes for array in self.values.arrays + self.gradients.arrays)
         job[blocks.BATCH_STREAM] = results > _STREAMED
         job[blocks.BATCH_FORWARD] = program.lane_forward.address
         job[blocks.BATCH_N_FORWARD] = len(program.lane_forward)
@@ -173,11 +179,13 @@ class Run:
         job[blocks.BATCH_N_REVERSE] = len(program.lane_reverse)
         job[blocks.BATCH_SHARED] = self.shared.ctypes.data
         for place, table in (
-            (blocks.BATCH_INPUTS, read[0]),
-            (blocks.BATCH_SINGLE_INPUTS, read[1]),
+            (blocks.BATCH_COLUMNS, read[0]),
+            (blocks.BATCH_INPUTS, read[1]),
+            (blocks.BATCH_SINGLE_INPUTS, read[2]),
             (blocks.BATCH_OUTPUTS, tables.outputs[0]),
             (blocks.BATCH_SINGLE_OUTPUTS, tables.outputs[1]),
             (blocks.BATCH_SEEDS, tables.seeds),
+            (blocks.BATCH_DIRECT, tables.direct),
             (blocks.BATCH_GRADIENTS, tables.gradients[0]),
             (blocks.BATCH_SINGLE_GRADIENTS, tables.gradients[1]),
             (blocks.BATCH_REDUCED, tables.sums),

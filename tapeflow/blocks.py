@@ -10,6 +10,7 @@ from tapeflow.addresses import (
     load_int,
     load_single,
     store_float,
+    store_int,
     store_single,
 )
 from tapeflow.interpreter import INT, JOB, VOID, execute, fill_zero
@@ -21,6 +22,7 @@ from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_
 # cotangent or 0 for a value, and a seed its place and how many outputs are there. A product of two
 # rows of values that is reduced has the place of one, PRODUCT and the place to put the product in,
 # and that of the other. What is SINGLE lies as float32 in the caller's arrays; rows are float64.
+# COLUMNS are inputs that lie there as in a row, DIRECT the gradients that kernels store there.
 (
     BATCH_LANES,
     BATCH_WIDTH,
@@ -31,6 +33,8 @@ from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_
     BATCH_REVERSE,
     BATCH_N_REVERSE,
     BATCH_SHARED,
+    BATCH_COLUMNS,
+    BATCH_N_COLUMNS,
     BATCH_INPUTS,
     BATCH_N_INPUTS,
     BATCH_SINGLE_INPUTS,
@@ -41,6 +45,8 @@ from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_
     BATCH_N_SINGLE_OUTPUTS,
     BATCH_SEEDS,
     BATCH_N_SEEDS,
+    BATCH_DIRECT,
+    BATCH_N_DIRECT,
     BATCH_GRADIENTS,
     BATCH_N_GRADIENTS,
     BATCH_SINGLE_GRADIENTS,
@@ -48,7 +54,7 @@ from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_
     BATCH_REDUCED,
     BATCH_N_REDUCED,
     BATCH_SIZE,
-) = range(26)
+) = range(30)
 
 PRODUCT = 2
 
@@ -136,6 +142,32 @@ def load_lanes(table, n_rows, size, values, first, n, lanes):
 
 
 @compiled()
+def load_columns(table, n_rows, values, first, lanes):
+    """As `load_lanes`, for a whole block of numbers that lie as in a row."""
+    for k in range(n_rows):
+        row = values + 8 * lanes * load_int(table + 24 * k)
+        source = load_int(table + 24 * k + 8) + 8 * first
+        for lane in range(0, lanes, GROUP):
+            copy_group(row + 8 * lane, source + 8 * lane)
+
+
+@compiled()
+def point_columns(job, cotangents, first, n, lanes):
+    """Say where the kernels store direct cotangents: in the caller's arrays, if the block is whole.
+
+    Otherwise in their rows, to be copied out.
+    """
+    table = job[BATCH_DIRECT]
+    store_int(cotangents - 8, job[BATCH_STREAM] and n == lanes)
+    for k in range(job[BATCH_N_DIRECT]):
+        place = load_int(table + 24 * k)
+        target = load_int(table + 24 * k + 8) + 8 * first
+        if n != lanes:
+            target = cotangents + 8 * lanes * place
+        store_int(cotangents - 8 * (2 + place), target)
+
+
+@compiled()
 def store_row(target, row, stride, moved, n):
     """Copy the numbers of a row out, from lane ``moved`` on."""
     # Adding zero makes the sweeps' negative zeros positive.
@@ -197,7 +229,13 @@ def store_lanes(table, n_rows, size, rows, first, n, lanes, stream):
 @compiled()
 def load_block(job, values, first, n, lanes):
     """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
-    load_lanes(job[BATCH_INPUTS], job[BATCH_N_INPUTS], 8, values, first, n, lanes)
+    table, n_rows = job[BATCH_COLUMNS], job[BATCH_N_COLUMNS]
+    if n == lanes:
+        load_columns(table, n_rows, values, first, lanes)
+    else:
+        load_lanes(table, n_rows, 8, values, first, n, lanes)
+    table, n_rows = job[BATCH_INPUTS], job[BATCH_N_INPUTS]
+    load_lanes(table, n_rows, 8, values, first, n, lanes)
     table, n_rows = job[BATCH_SINGLE_INPUTS], job[BATCH_N_SINGLE_INPUTS]
     load_lanes(table, n_rows, 4, values, first, n, lanes)
 
@@ -210,6 +248,9 @@ def store_block(job, values, cotangents, first, n, lanes):
     store_lanes(table, n_rows, 8, values, first, n, lanes, stream)
     table, n_rows = job[BATCH_SINGLE_OUTPUTS], job[BATCH_N_SINGLE_OUTPUTS]
     store_lanes(table, n_rows, 4, values, first, n, lanes, stream)
+    if n != lanes:
+        table, n_rows = job[BATCH_DIRECT], job[BATCH_N_DIRECT]
+        store_lanes(table, n_rows, 8, cotangents, first, n, lanes, False)
     table, n_rows = job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS]
     store_lanes(table, n_rows, 8, cotangents, first, n, lanes, stream)
     table, n_rows = job[BATCH_SINGLE_GRADIENTS], job[BATCH_N_SINGLE_GRADIENTS]
@@ -304,6 +345,8 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
         n = min(width, job[BATCH_LANES] - first)
         lanes = (n + GROUP - 1) // GROUP * GROUP
         load_block(job, values, first, n, lanes)
+        if job[BATCH_N_DIRECT]:
+            point_columns(job, cotangents, first, n, lanes)
         execute(
             job[BATCH_FORWARD], job[BATCH_N_FORWARD], values, cotangents, job[BATCH_SHARED], lanes
         )

@@ -29,6 +29,9 @@ _FREE = sys.getrefcount(_ALONE[0])
 _KEPT = 3
 """Arrays of results that are remembered: a caller often has the last one still."""
 
+_PAGE = 4096
+"""Bytes after which addresses share a set of the cache's lines again."""
+
 _LARGE, _LARGEST = 1 << 16, 1 << 28
 """Bytes of an array from which, and up to which, it is used again."""
 
@@ -43,8 +46,11 @@ class Recycler:
     def __init__(self) -> None:
         self._given: dict[Any, list[Any]] = {}
 
-    def array(self, key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An uninitialised array; one with the same key and shape that nobody has, if there is."""
+    def array(self, key: tuple[str, int], shape: tuple[int, ...], dtype: Any) -> Any:
+        """An uninitialised array; one with the same key and shape that nobody has, if there is.
+
+        key: a name, and the number of the array among those of that name.
+        """
         n_bytes = int(np.prod(shape)) * int(dtype.itemsize)
         if not _LARGE <= n_bytes <= _LARGEST:
             return np.empty(shape, dtype)
@@ -55,9 +61,11 @@ class Recycler:
             if len(given) == _KEPT:
                 given.pop(0)
             free = [len(given)]
-            given.append(np.empty(n_bytes + 64, np.uint8))
+            given.append(np.empty(n_bytes + _PAGE + 64, np.uint8))
         memory = given[free[0]]
-        first = -memory.ctypes.data % 64  # the start of a cache line
+        # The start of a cache line; and of another set of lines for each column, as numbers at one
+        # place of all columns are written together.
+        first = -memory.ctypes.data % 64 + 64 * key[1] % _PAGE
         return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
     def forget(self, rows: int) -> None:

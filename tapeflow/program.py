@@ -48,13 +48,24 @@ class Program:
     """A tape with its kernels, for inputs that differ by lane and gradients that are wanted.
 
     lane, wanted: one flag for each input slot. reverse: whether there is a reverse sweep at all.
-    fused: kernels run as many instructions as is worth it, and not one each.
+    fused: kernels run as many instructions as is worth it, and not one each. columns: the inputs
+    whose gradients go to a column each; a fused program writes them there itself where it can,
+    and flags those in ``direct``.
     """
 
     def __init__(
-        self, tape: Tape, lane: Flags, wanted: Flags, reverse: bool, fused: bool = False
+        self,
+        tape: Tape,
+        lane: Flags,
+        wanted: Flags,
+        reverse: bool,
+        fused: bool = False,
+        columns: Flags | None = None,
     ) -> None:
         self.tape, self.reverse, self.fused = tape, reverse, fused
+        self.direct = np.zeros(tape.n_slots, np.bool_)
+        if columns is not None and fused and not self.has_python_gates:
+            self.direct[: tape.n_inputs] = columns
         self._given = lane, wanted
         self._uses: list[_Use] = []
         first_result = int(tape.slots[0])
@@ -172,6 +183,11 @@ class Program:
         rows[without] = -2 - rows[without]
         self.zero_rows = rows[without]
         self.cotangent_rows, self.n_cotangent_rows = rows, int(n_rows)
+        # A cotangent is direct if one kernel alone writes it, and nothing else.
+        uses = np.bincount(lanes.operands[self._operand_rows >= 0], minlength=tape.n_slots)
+        self.direct &= uses == 1
+        self.direct[seeded] = self.direct[self.boundary] = False
+        self.n_pointers = 1 + int(flowed.sum() + kept.sum()) if self.direct.any() else 0
 
     def _lane_code(self, lanes: Groups) -> None:
         """The code over rows. The last group turns from forward to reverse in one kernel."""
@@ -179,7 +195,10 @@ class Program:
         places = np.where(shared, lanes.operands, self.value_rows[lanes.operands])
         results = self.value_rows[lanes.exports]
         every = np.arange(len(lanes))
-        refs = _Refs(places, results, shared, self._operand_rows, self._fresh, self._flowing)
+        direct = self.direct[lanes.operands] & (self._operand_rows >= 0)
+        refs = _Refs(
+            places, results, shared, self._operand_rows, self._fresh, direct, self._flowing
+        )
         turn = bool(
             self.fused and len(lanes) and self._runs[-1] and not lanes.has_python(len(lanes) - 1)
         )
@@ -199,6 +218,7 @@ class Program:
             results,
             none,
             np.where(self.active[slots], slots, -1),
+            none,
             none,
             np.where(flows, results, -1),
         )
@@ -245,7 +265,11 @@ class Program:
         sets = {"shared": refs.shared}
         flowing = None
         if sweep != FORWARD:
-            sets |= {"active": refs.cotangents >= 0, "fresh": refs.fresh}
+            sets |= {
+                "active": refs.cotangents >= 0,
+                "fresh": refs.fresh,
+                "direct": refs.direct,
+            }
             flowing = refs.flowing >= 0
 
         def made(chosen: Ints, sweep: str) -> tuple[list[Kernel], Ints]:
@@ -292,6 +316,7 @@ class _Refs:
     shared: Flags
     cotangents: Ints
     fresh: Flags
+    direct: Flags
     flowing: Ints
 
 

@@ -115,7 +115,8 @@ class Mapped:
             self._gradient.check_scalar(tape)
             parts = self._gradient.parts(tape.input_structure)
             self._gradient.check_real(leaves, parts)
-        return _Plan(axes, n_lanes, tape, parts, self._program(tape, axes, parts), leaves)
+        program = self._program(tape, axes, parts, leaves)
+        return _Plan(axes, n_lanes, tape, parts, program, leaves)
 
     # Arguments.
 
@@ -165,11 +166,20 @@ class Mapped:
 
     # Programs.
 
-    def _program(self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part]) -> "BatchProgram":
+    def _program(
+        self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part], leaves: Sequence[Any]
+    ) -> "BatchProgram":
         with_value = self._gradient is None or self._gradient.with_value
+        columns = np.zeros(tape.n_inputs, np.bool_)
+        if self._reduce is None:
+            # Gradients of single numbers lie as columns; those of an array side by side.
+            for leaf, (first, last) in zip(leaves, tape.input_structure.bounds, strict=True):
+                if last == first + 1:
+                    columns[first] = not _is_single(leaf)
         key = (
             "batch",
             with_value,
+            columns.tobytes(),
             tuple(axis is not None for axis in axes),
             self._reduce is None,
             *((part.slots.start, part.slots.stop) for part in parts),
@@ -197,7 +207,7 @@ class Mapped:
                 lane |= wanted
             sizes = [tape.input_structure.leaves[k].size for k in _wanted_leaves(parts)]
             reduced = self._reduce is not None
-            program = BatchProgram(tape, lane, wanted, sizes, reduced, with_value)
+            program = BatchProgram(tape, lane, wanted, sizes, reduced, with_value, columns)
             tape.prepared[key] = program
         return program
 

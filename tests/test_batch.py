@@ -336,3 +336,37 @@ def test_gradients_without_values_are_the_same(reduce: Any) -> None:
         alone = tpf.vmap(tpf.grad(f, (0, 1)), (None, 0), reduce)(W, x)
         for ours, theirs in zip(alone, both, strict=True):
             assert identical(ours, theirs)
+
+
+def rational(x: Any, y: Any, z: Any) -> Any:
+    # The gradient in x has two parts in one kernel or more, the others one.
+    return x * y + np.sin(z) / x
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("n", [1, 8, 100, 1000, 800_003])
+def test_gradients_of_numbers_go_straight_to_their_columns(n: int) -> None:
+    # The last are more than 16 MB of results, which go past the caches.
+    x, y, z = np.random.default_rng(n).uniform(0.5, 1.5, (3, n))
+    x[0] = 0.0  # a NaN times zero on the way: that block is computed again with care
+    with tpf.config(tier="interpret"):
+        expected = tpf.vmap(tpf.value_and_grad(rational, (0, 1, 2)))(x, y, z)
+    for options in ({"block": 8}, {"block": 256, "threads": 1}, {}):
+        with tpf.config(tier="fused", **options):
+            value, slopes = tpf.vmap(tpf.value_and_grad(rational, (0, 1, 2)))(x, y, z)
+            total = tpf.vmap(tpf.grad(rational, (0, 1, 2)), reduce="sum")(x, y, z)
+        assert identical(value, expected[0])
+        for ours, theirs in zip(slopes, expected[1], strict=True):
+            assert identical(ours, theirs)
+        with tpf.config(tier="interpret"):
+            sums = tpf.vmap(tpf.grad(rational, (0, 1, 2)), reduce="sum")(x, y, z)
+        assert identical(total, sums)
+
+
+@pytest.mark.jit
+def test_an_input_that_is_an_output_has_its_gradient() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 100))
+    with tpf.config(tier="fused"):
+        slopes = tpf.vmap(tpf.grad(lambda x, y: x, (0, 1)))(x, y)
+    assert identical(slopes[0], np.ones(100))
+    assert identical(slopes[1], np.zeros(100))

@@ -5,7 +5,9 @@ holds ``lanes`` numbers from ``values + 8 * lanes * r``, and so for ``cotangents
 holds single numbers. Its record has the rows of the results that it stores, and the places of what
 it reads; in reverse also their rows of cotangents: results' rows, results' cotangents, operands'
 places, operands' cotangents. ``lanes`` is a multiple of WIDTH; or it is 1, for the kernels that are
-made for it.
+made for it. A cotangent that is *direct* is stored, with zero added, wherever a pointer says, which
+stands before the rows: that of row r at ``cotangents - 8 * (2 + r)``; past the caches, if the
+number at ``cotangents - 8`` is not zero.
 
 A *threaded* kernel works on one sample, and at its end jumps to the next (Bell, "Threaded code",
 1973): ``kernel(values, cotangents, place, operands, ids, table)``. Its results lie from ``place``
@@ -66,6 +68,7 @@ class Kernel:
     shared: int = 0
     active: int = 0
     fresh: int = 0
+    direct: int = 0
     flowing: int = 0
     keep: bool = False
     threaded: bool = False
@@ -84,7 +87,7 @@ class Kernel:
         if not self.body.ops:
             return "halt"
         grain = "lanes" if self.lanes else "threaded" if self.threaded else "single"
-        kind = f"{grain}_{self.shared:x}_{self.active:x}_{self.fresh:x}"
+        kind = f"{grain}_{self.shared:x}_{self.active:x}_{self.fresh:x}_{self.direct:x}"
         if self.body == body_of(self.body.ops[0]):
             name = "gate" if self.has_gate else self.body.ops[0].name
             return f"{self.sweep}_{name}_{kind}"

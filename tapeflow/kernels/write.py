@@ -6,7 +6,7 @@ body of many gives the bits that kernels of one each would.
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -114,10 +114,20 @@ class _Writer:
                 if kernel.flowing >> k & 1
             }
             self.totals = {
-                k: self._row(self.cotangents, first + arity + k)
-                for k in range(arity)
-                if kernel.active >> k & 1
+                k: self._total(first + arity + k, k) for k in range(arity) if kernel.active >> k & 1
             }
+        if kernel.direct:
+            self.streams = self._before_the_cotangents(ir.Constant(_I64, -1))
+
+    def _total(self, position: int, k: int) -> ir.Value:
+        if not self.kernel.direct >> k & 1:
+            return self._row(self.cotangents, position)
+        place = self.builder.sub(ir.Constant(_I64, -2), self._place(position))
+        return self.builder.inttoptr(self._before_the_cotangents(place), _POINTER)
+
+    def _before_the_cotangents(self, place: ir.Value) -> ir.Value:
+        pointer = self.builder.gep(self.cotangents, [place], source_etype=_I64)
+        return self.builder.load(pointer, typ=_I64, align=8)
 
     def _find_rows_of_threaded(self) -> None:
         kernel, builder = self.kernel, self.builder
@@ -284,16 +294,41 @@ class _Writer:
                         fresh = kernel.fresh >> ~k & 1
                         flows[~k] = nothing if fresh else self._load(self.totals[~k], lane)
                     flows[~k] = self._plus(flows[~k], flowing, partial)
-                    if apart:
+                    if apart and not kernel.direct >> ~k & 1:
                         self._store(self.totals[~k], lane, flows.pop(~k))
                         stored.add(~k)
         after = self._leave_if_nan(list(flows.values()), lane)
         for k, row in self.totals.items():
-            if k not in stored and (k in flows or kernel.fresh >> k & 1):
+            if k in stored or kernel.direct >> k & 1:
+                continue
+            if k in flows or kernel.fresh >> k & 1:
                 self._store(row, lane, flows.get(k, nothing))
+        if kernel.direct:
+            self._store_results(flows, lane)
         if after is not None:
             self.builder.branch(after)
             self.builder.position_at_end(after)
+
+    def _store_results(self, flows: Mapping[int, Float], lane: ir.Value) -> None:
+        """Store the direct cotangents, past the caches or into them."""
+        builder, zero = self.builder, self.emitter.float(0.0)
+        nothing = self.emitter.float(-0.0)
+        results = [
+            # Adding zero makes the sweeps' negative zeros positive.
+            (builder.gep(row, [lane], source_etype=_DOUBLE), flows.get(k, nothing) + zero)
+            for k, row in self.totals.items()
+            if self.kernel.direct >> k & 1
+        ]
+        past = builder.icmp_signed("!=", self.streams, ir.Constant(_I64, 0))
+        once = builder.module.add_metadata([ir.Constant(_I32, 1)])
+        with builder.if_else(past) as (streamed, kept):
+            with streamed:
+                for pointer, number in results:
+                    store = builder.store(number.value, pointer, align=8 * WIDTH)
+                    store.set_metadata("nontemporal", once)
+            with kept:
+                for pointer, number in results:
+                    builder.store(number.value, pointer, align=8)
 
     def _leave_if_nan(self, totals: Sequence[Float], lane: ir.Value) -> ir.Block | None:
         """Leave lanes with a NaN among the totals to the exact function; give where to go on."""

@@ -12,12 +12,17 @@ NAMES = (
     "bundle_adjustment",
     "lotka_volterra",
     "libor",
+    "heston",
     "gmm",
+    "scaling",
 )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__} What is printed is also written to benchmarks/results, as JSON.",
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     chosen = parser.parse_args().names or NAMES
     for name in chosen:

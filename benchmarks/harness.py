@@ -4,11 +4,13 @@ A contender is a function of no arguments that does all its work and returns wha
 They take turns, so that a noisy moment of the machine falls on all of them.
 """
 
+import contextlib
 import json
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,14 +130,41 @@ def report(title: str, rows: list[Row | Missing], ours: str, per: int, unit: str
             f"{1e3 * row.first:,.1f}",
         )
     Console(width=110).print(table)
+    save(
+        title,
+        {"per": per, "unit": unit, "ours": ours, "rows": [asdict(row) for row in rows]},
+    )
+
+
+def series(
+    title: str, x: str, y: str, points: Sequence[dict[str, Any]], scale: float = 1.0
+) -> None:
+    """Write, as JSON, what a plot shows: the time of each contender over x, divided by x.
+
+    points: each with its "x" and the "rows" that `measure` gave. scale: of the times in seconds.
+    """
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for point in points:
+        for row in point["rows"]:
+            if isinstance(row, Row):
+                time = scale * row.median / point["x"]
+                lines.setdefault(row.name, []).append((point["x"], time))
+    save(title, {"x": x, "y": y, "lines": lines})
+
+
+def save(title: str, record: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in title.lower())
-    record = {
-        "title": title,
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "per": per,
-        "unit": unit,
-        "rows": [asdict(row) for row in rows],
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    about = {"title": title, "machine": machine(), "python": platform.python_version()}
+    (RESULTS / f"{name}.json").write_text(json.dumps(about | record, indent=1) + "\n")
+
+
+def machine() -> str:
+    """The processor's name and how many cores this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"

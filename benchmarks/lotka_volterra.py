@@ -74,10 +74,15 @@ def by_torch(p: Any, start: Any) -> Contender | Missing:
     return run
 
 
-def main() -> None:
+def ensemble() -> tuple[Any, Any]:
+    """Parameters, and where each trajectory starts."""
     rng = np.random.default_rng(0)
     p = rng.uniform(0.5, 1.5, (TRAJECTORIES, 4)) * [1.1, 0.4, 0.1, 0.4]
-    start = rng.uniform(5.0, 15.0, (TRAJECTORIES, 2))
+    return p, rng.uniform(5.0, 15.0, (TRAJECTORIES, 2))
+
+
+def main() -> None:
+    p, start = ensemble()
 
     def ours(tier: str, threads: int) -> Contender:
         mapped = tpf.vmap(tpf.value_and_grad(loss, argnums=(0, 1)))

@@ -87,9 +87,17 @@ def adolc(name: str, source: str) -> Any:
 def sacado(name: str, source: str) -> Any:
     """A library from C++ source that uses Trilinos's Sacado, or Missing."""
     if not Path("/usr/include/trilinos/Sacado.hpp").exists():
-        return Missing(name, "not installed: apt-get install libtrilinos-sacado-dev")
-    flags = [*_CPP, "-I/usr/include/trilinos"]
-    return _compiled(name, "g++", ".cpp", source, flags, ["-ltrilinos_sacado"])
+        return Missing(name, "not installed: see benchmarks/README.md")
+    folders = ["/usr/include/trilinos", "/usr/lib/x86_64-linux-gnu/openmpi/include"]
+    flags = [*_CPP, "-DOMPI_SKIP_MPICXX", *(f"-I{folder}" for folder in folders)]
+    return _compiled(
+        name,
+        "g++",
+        ".cpp",
+        source,
+        flags,
+        ["-ltrilinos_sacado", "-ltrilinos_teuchoscore", "-ltrilinos_teuchoscomm"],
+    )
 
 
 _CPP = ["-O3", "-march=native", "-fopenmp", "-std=c++17", "-w"]
@@ -106,7 +114,10 @@ def _compiled(
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if result.returncode:
         return Missing(name, f"does not compile here: {result.stderr.splitlines()[0][:80]}")
-    return ctypes.CDLL(str(folder / "peer.so"))
+    try:
+        return ctypes.CDLL(str(folder / "peer.so"))
+    except OSError as error:
+        return Missing(name, f"does not load here: {error}")
 
 
 def pointer(array: Any) -> Any:

@@ -1,5 +1,7 @@
 """One sample at a time: Rosenbrock's and Speelpenning's functions, and the cost of a call."""
 
+import ctypes
+import resource
 import time
 from typing import Any
 
@@ -7,7 +9,9 @@ import numba
 import numpy as np
 
 import tapeflow as tpf
-from benchmarks.harness import Contender, measure, report
+from benchmarks.harness import Contender, Missing, measure, report, series
+from benchmarks.peers import adolc, casadi, pointer, sacado
+from tapeflow.native import NativeTape
 
 TOLERANCE = 1e-12
 """Ten roundings of 2**-53 an entry of the gradient; Speelpenning's products are of 1e5 factors,
@@ -61,38 +65,140 @@ def many(f: Any, x: Any, grad: Any, n: int) -> Any:  # pragma: no cover
     return value
 
 
-def length(function: Any, by_hand: Any, n: int, name: str) -> None:
+CPP = """
+template <class T> T rosenbrock(const T *x, long n) {
+  T total = 0.0;
+  for (long i=0;i+1<n;i++) {
+    T rest=x[i+1]-x[i]*x[i], own=1.0-x[i];
+    total = total + 100.0*rest*rest + own*own;
+  }
+  return total;
+}
+"""
+
+ADOLC = (
+    """
+#include <adolc/adolc.h>
+#include <vector>
+"""
+    + CPP
+    + """
+extern "C" void record(long n, const double *x) {
+  std::vector<adouble> own(n); adouble y; double out;
+  trace_on(1, 1);
+  for (long k=0;k<n;k++) own[k] <<= x[k];
+  y = rosenbrock(own.data(), n);
+  y >>= out;
+  trace_off();
+}
+extern "C" double run(long n, double *x, double *gradient) {
+  double out, one = 1.0;
+  zos_forward(1, 1, n, 1, x, &out);
+  fos_reverse(1, 1, n, &one, gradient);
+  return out;
+}
+"""
+)
+
+SACADO = (
+    """
+#include <Sacado.hpp>
+#include <vector>
+"""
+    + CPP
+    + """
+typedef Sacado::Rad::ADvar<double> T;
+extern "C" void record(long n, const double *x) {}
+extern "C" double run(long n, double *x, double *gradient) {
+  std::vector<T> own(n);
+  for (long k=0;k<n;k++) own[k] = x[k];
+  T y = rosenbrock(own.data(), n);
+  double value = y.val();
+  T::Gradcomp();
+  for (long k=0;k<n;k++) gradient[k] = own[k].adj();
+  return value;
+}
+"""
+)
+
+
+def by_library(library: Any, x: Any) -> Contender | Missing:
+    if isinstance(library, Missing):
+        return library
+    gradient = np.empty(len(x))
+    library.run.restype = ctypes.c_double
+    library.record(ctypes.c_long(len(x)), pointer(x))
+
+    def run() -> Any:
+        return library.run(ctypes.c_long(len(x)), pointer(x), pointer(gradient)), gradient
+
+    return run
+
+
+def by_casadi(x: Any) -> Contender | Missing:
+    ca = casadi("CasADi")
+    if isinstance(ca, Missing):
+        return ca
+    symbol = ca.SX.sym("x", len(x))
+    value = rosenbrock(ca.vertsplit(symbol))
+    f = ca.Function("f", [symbol], [value, ca.gradient(value, symbol)])
+    gradient, out, own = np.empty(len(x)), np.empty(1), np.ascontiguousarray(x)
+    buffer, evaluate = f.buffer()
+    buffer.set_arg(0, memoryview(own))
+    buffer.set_res(0, memoryview(out))
+    buffer.set_res(1, memoryview(gradient))
+
+    def run() -> Any:
+        evaluate()
+        return out[0], gradient
+
+    return run
+
+
+def length(function: Any, by_hand: Any, n: int, name: str, peers: bool) -> dict[str, Any]:
+    """Time one length; gives the record for the plot over lengths."""
     x = np.random.default_rng(0).uniform(0.99, 1.01, n)
-    numbers = x.tolist()
+    begin = time.perf_counter()
+    tape = tpf.record(function, x.tolist())
+    recording = time.perf_counter() - begin
 
-    def ours(tier: str) -> tuple[Contender, int]:
-        tape = tpf.record(function, numbers)
+    def ours(tier: str) -> Contender:
         with tpf.config(tier=tier):
-            native, grad = tape.njit(), np.empty(n)
+            native, grad = NativeTape(tape), np.empty(n)
+        return lambda: (native.value_and_grad(x, grad), grad)
 
-        def run() -> Any:
-            return native.value_and_grad(x, grad), grad
-
-        return run, len(tape)
-
-    (fused, size), (interpreted, _) = ours("fused"), ours("interpret")
-    rows = measure(
-        {
-            "tapeflow": fused,
-            "tapeflow, interpreter only": interpreted,
-            "NumPy by hand": lambda: by_hand(x),
-        },
-        "NumPy by hand",
-        TOLERANCE,
-        seconds=0.5,
-    )
+    contenders: dict[str, Contender | Missing] = {
+        "tapeflow": ours("fused"),
+        "tapeflow, interpreter only": ours("interpret"),
+        "NumPy by hand": lambda: by_hand(x),
+    }
+    if peers:
+        contenders |= {
+            "CasADi": by_casadi(x),
+            "ADOL-C": by_library(adolc("ADOL-C", ADOLC), x),
+            "Sacado, records each time": by_library(sacado("Sacado", SACADO), x),
+        }
+    rows = measure(contenders, "NumPy by hand", TOLERANCE, seconds=0.5)
+    size = len(tape)
     report(f"{name}, one sample of {size} instructions", rows, "tapeflow", size, "instruction")
+    print(f"recorded in {recording / size * 1e6:.1f} us an instruction; {memory()}")
+    return {"x": size, "rows": rows}
+
+
+def memory() -> str:
+    """The largest memory that this process has had, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return f"at most {peak:.0f} MB in this process so far"
 
 
 def main() -> None:
-    for n in (13, 125, 1250, 12_500, 125_000):
-        length(rosenbrock, rosenbrock_by_hand, n, "Rosenbrock")
-    length(speelpenning, speelpenning_by_hand, 100_000, "Speelpenning")
+    lengths = [
+        length(rosenbrock, rosenbrock_by_hand, n, "Rosenbrock", peers=n <= 12_500)
+        for n in (3, 13, 126, 1251, 12_501, 125_001, 1_250_001)
+    ]
+    series("tape length", "instructions", "ns per instruction", lengths, 1e9)
+    for n in (10, 1000, 100_000, 1_000_000):
+        length(speelpenning, speelpenning_by_hand, n, "Speelpenning", peers=False)
 
     x, grad = np.array([0.3, 0.7, 1.1]), np.empty(3)
     tape = tpf.record(small, x.tolist())

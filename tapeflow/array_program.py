@@ -59,6 +59,7 @@ class ArrayProgram:
         self.places, self.n_places = self._place(groups)
         # There is no reverse sweep: what a `Program` has for one is empty.
         self.n_cotangent_rows = self.n_pointers = 0
+        self.segmented = False
         self.cotangent_rows = np.empty(0, np.int64)
         self.shared_reverse = self.lane_reverse = Code(np.empty(0, np.int32), np.empty(0, np.int64))
         self.host: list[HostKernel] = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tapeflow import settings
+from tapeflow.addresses import GROUP
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Source, Tables
 from tapeflow.columns import Columns, Recycler, table_of
 from tapeflow.groups import Flags
@@ -50,6 +51,7 @@ class BatchProgram:
         # Taking one with pop() is a single step, so no two evaluations have the same.
         self.recyclers: list[Recycler] = []
         self._use = lane, wanted, bool(leaves)
+        self._most_rows: int | None = None
         program = Program(tape, *self._use)
         self.wanted = np.flatnonzero(wanted) if leaves else np.empty(0, np.int64)
         self.lane_inputs = np.flatnonzero(lane)
@@ -78,7 +80,7 @@ class BatchProgram:
         self.tier_up = TierUp(self._fused, self._adopt)
 
     def _fused(self) -> Program:
-        return Program(self.tape, *self._use, fused=True, columns=self._columns)
+        return Program(self.tape, *self._use, True, self._columns, self._most_rows)
 
     def _adopt(self, program: Program) -> None:
         self.ready = Ready(program, self.ready.n_sums)
@@ -119,20 +121,41 @@ class BatchProgram:
     def _begin(self, n_lanes: int) -> None:
         """Have a program ready, the faster one if it is worth while."""
         current = settings.current()
+        if current.max_memory is not None or self.ready.program.segmented:
+            self._fit(current)
         if not current.debug_nans:
             self.tier_up.saves(_SAVED * self.work * n_lanes / current.threads)
         self.ready.program.load()
+
+    def _fit(self, current: settings.Settings) -> None:
+        """Take a program into use that has no more rows than there is memory for."""
+        most = None
+        if current.max_memory is not None:
+            most = current.max_memory // (8 * current.threads * _NARROWEST)
+        fits = not self.ready.program.segmented and (most is None or self.ready.rows <= most)
+        if fits or most == self._most_rows:
+            return
+        self._most_rows = most
+        self.ready = Ready(Program(self.tape, *self._use, most_rows=most), self.ready.n_sums)
+        self.tier_up = TierUp(self._fused, self._adopt)
 
     def _new_run(self, source: Source, n_lanes: int, reduce: str | None) -> Run:
         return Run(self, source, n_lanes, reduce)
 
     def width(self, n_lanes: int) -> int:
         """The block width in force: the configured one, or one that keeps a block in cache."""
-        configured = settings.current().block
-        if configured is not None:
-            return configured
-        rows = self.ready.rows
-        lanes = min(_WIDEST, max(self.narrowest, _CACHE // (8 * max(rows, 1))))
+        current = settings.current()
+        if current.block is not None:
+            return current.block
+        rows = max(self.ready.rows, 1)
+        lanes = min(_WIDEST, max(self.narrowest, _CACHE // (8 * rows)))
+        if current.max_memory is not None:
+            lanes = min(lanes, current.max_memory // (8 * rows * current.threads))
+            if lanes < GROUP:
+                raise MemoryError(
+                    f"{self.tape.name} needs {8 * rows * GROUP * current.threads} bytes, more than "
+                    f"max_memory={current.max_memory}: raise it, or set fewer threads"
+                )
         return 1 << lanes.bit_length() - 1
 
 

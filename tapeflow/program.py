@@ -19,6 +19,7 @@ from tapeflow.kernels.body import FORWARD, REVERSE, TURN, Body, Kernel
 from tapeflow.kernels.compiler import addresses
 from tapeflow.layout import place_cotangents, place_values, propagate
 from tapeflow.ops import FIRST_GATE, OPS
+from tapeflow.segments import cut
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
@@ -50,7 +51,8 @@ class Program:
     lane, wanted: one flag for each input slot. reverse: whether there is a reverse sweep at all.
     fused: kernels run as many instructions as is worth it, and not one each. columns: the inputs
     whose gradients go to a column each; a fused program writes them there itself where it can,
-    and flags those in ``direct``.
+    and flags those in ``direct``. most_rows: if there would be more rows, values and cotangents
+    together, the reverse sweep computes some again (see `segments`).
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Program:
         reverse: bool,
         fused: bool = False,
         columns: Flags | None = None,
+        most_rows: int | None = None,
     ) -> None:
         self.tape, self.reverse, self.fused = tape, reverse, fused
         self.direct = np.zeros(tape.n_slots, np.bool_)
@@ -92,6 +95,10 @@ class Program:
         shared = singles(tape, everything[~lane_results])
         lanes = self._groups(everything[lane_results], read)
         self._lay_out_rows(lanes, read)
+        self._segments = np.array([0, len(lanes)], np.int64)
+        rows = self.n_value_rows + self.n_cotangent_rows
+        if most_rows is not None and reverse and rows > most_rows and not self.has_python_gates:
+            self._cut(lanes, read, most_rows - self.n_cotangent_rows)
         self._shared_code(shared)
         self._lane_code(lanes)
 
@@ -113,7 +120,9 @@ class Program:
         for use in self._uses:
             places = np.array(addresses(use.kernels), np.int64)[use.which]
             use.stream[use.at], use.stream[use.at + 1] = places.view(np.int32).reshape(-1, 2).T
-        self._uses.clear()
+        if self._uses:
+            self.lane_reverse = _joined(self._reverse_codes)
+            self._uses.clear()
         return True
 
     def _groups(self, instructions: Ints, read: Flags) -> Groups:
@@ -189,6 +198,18 @@ class Program:
         self.direct[seeded] = self.direct[self.boundary] = False
         self.n_pointers = 1 + int(flowed.sum() + kept.sum()) if self.direct.any() else 0
 
+    def _cut(self, lanes: Groups, read: Flags, most_rows: int) -> None:
+        """Give the lanes' values rows by segments."""
+        inputs = self.value_rows[: self.tape.n_inputs].copy()
+        n_inputs = int(self.lane[: self.tape.n_inputs].sum())
+        found = cut(lanes, read, n_inputs, most_rows)
+        self._segments, self.value_rows, self.n_value_rows = found
+        self.value_rows[: self.tape.n_inputs] = inputs
+
+    @property
+    def segmented(self) -> bool:
+        return len(self._segments) > 2
+
     def _lane_code(self, lanes: Groups) -> None:
         """The code over rows. The last group turns from forward to reverse in one kernel."""
         shared = ~self.lane[lanes.operands]
@@ -203,8 +224,15 @@ class Program:
             self.fused and len(lanes) and self._runs[-1] and not lanes.has_python(len(lanes) - 1)
         )
         self.lane_forward = self._code(lanes, every[: len(every) - turn], FORWARD, True, refs)
-        running = every[self._runs][::-1]
-        self.lane_reverse = self._code(lanes, running, REVERSE, True, refs, turn)
+        self._reverse_codes = []
+        for start, end in zip(self._segments[-2::-1], self._segments[:0:-1], strict=True):
+            if end < len(every):
+                again = self._code(lanes, every[start:end], FORWARD, True, refs)
+                self._reverse_codes.append(again)
+            own = every[start:end][self._runs[start:end]][::-1]
+            last = turn and bool(end == len(every))
+            self._reverse_codes.append(self._code(lanes, own, REVERSE, True, refs, last))
+        self.lane_reverse = _joined(self._reverse_codes)
 
     # Single numbers.
 
@@ -295,6 +323,14 @@ class Program:
     @property
     def has_python_gates(self) -> bool:
         return any(gate.python is not None for gate in self.tape.gates)
+
+
+def _joined(codes: Sequence[Code]) -> Code:
+    """Codes one after the other."""
+    if len(codes) == 1:
+        return codes[0]
+    streams = [code.stream for code in codes]
+    return Code(np.concatenate(streams), np.concatenate([code.instructions for code in codes]))
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,17 @@ class Settings:
     4096, or None for a width that fits the tape's working set in the cache. debug_nans: stop at
     the first NaN and name the gate that made it. tier: "interpret" runs a kernel for each
     instruction, "fused" compiles kernels of many before a tape's first evaluation, "auto" does so
-    in the background once that saves time. None of them changes a bit of a result.
+    in the background once that saves time. max_memory: bytes that the values and cotangents of a
+    batch in progress may take, or None for no limit: where they would take more, blocks are
+    narrower, and the reverse sweep computes values again that it would have kept. None of them
+    changes a bit of a result.
     """
 
     threads: int
     block: int | None = None
     debug_nans: bool = False
     tier: str = "auto"
+    max_memory: int | None = None
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or self.threads < 1:
@@ -38,6 +42,12 @@ class Settings:
             )
         if not isinstance(self.debug_nans, bool):
             raise ValueError(f"debug_nans must be True or False, not {self.debug_nans!r}")
+        if self.max_memory is not None and (
+            type(self.max_memory) is not int or self.max_memory < 1
+        ):
+            raise ValueError(
+                f"max_memory must be a whole number of bytes, or None, not {self.max_memory!r}"
+            )
         if self.tier not in TIERS:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, not {self.tier!r}")
 
@@ -63,9 +73,9 @@ class config:
     """Set how tapeflow runs: ``tpf.config(threads=2)``, or ``with tpf.config(threads=2): ...``.
 
     The plain call sets the values for the process. As a context manager they hold for the block
-    of code, in its own thread (or asynchronous task) only. Takes ``threads``, ``block``,
-    ``tier`` and ``debug_nans``, described in `Settings`; raises TypeError for another name and
-    ValueError for a value out of range.
+    of code, in its own thread (or asynchronous task) only. Takes ``threads``, ``block``, ``tier``,
+    ``max_memory`` and ``debug_nans``, described in `Settings`; raises TypeError for another name
+    and ValueError for a value out of range.
 
     >>> import tapeflow as tpf
     >>> with tpf.config(threads=1, block=64):

@@ -42,6 +42,7 @@ ORDER = [
     "groups",
     "grouping",
     "layout",
+    "segments",
     "program",
     "threaded",
     "tier",

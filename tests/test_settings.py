@@ -65,7 +65,9 @@ def test_values_out_of_range(bad: dict[str, Any], message: str) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(TypeError, match="no setting 'thread'; it has block, debug_nans, threads"):
+    with pytest.raises(
+        TypeError, match="no setting 'thread'; it has block, debug_nans, max_memory, threads, tier"
+    ):
         tpf.config(thread=1)
 
 

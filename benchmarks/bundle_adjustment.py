@@ -6,6 +6,7 @@ as columns, one array each, for every contender.
 """
 
 import ctypes
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,12 +97,36 @@ void run(long n, const double *const *p, double *value, double *const *g) {
 """
 
 
+COPY = """
+#include <immintrin.h>
+void run(long n, const double *const *p, double *value, double *const *g) {
+  #pragma omp parallel for schedule(static)
+  for (long b=0;b<n/64;b++) {
+    double row[17][64] __attribute__((aligned(64)));
+    for (int k=0;k<17;k++) for (int i=0;i<64;i++) row[k][i]=p[k][64*b+i];
+    for (int i=0;i<64;i++) value[64*b+i]=row[16][i];
+    for (int k=0;k<15;k++) for (int i=0;i<64;i+=8)
+      _mm512_stream_pd(g[k]+64*b+i, _mm512_load_pd(row[k]+i));
+  }
+}
+"""
+
+MEMORY = "memory alone: the same bytes"
+"""What the gradient reads and writes, without the gradient: the memory's share of its time."""
+
+
+def memory_alone(p: list[Any]) -> Contender | Missing:
+    if "avx512f" not in Path("/proc/cpuinfo").read_text():
+        return Missing(MEMORY, "needs AVX-512")
+    return by_library(compiled_c(MEMORY, COPY), p)
+
+
 def by_library(library: Any, p: list[Any]) -> Contender | Missing:
     """One of the programs in C or C++, which all are called alike."""
     if isinstance(library, Missing):
         return library
     n = len(p[0])
-    value, g = np.empty(n), [np.empty(n) for _ in range(N)]
+    value, g = np.empty(n), [_lines(n) for _ in range(N)]
     addresses = ctypes.c_void_p * len(p)
     inputs = addresses(*(a.ctypes.data for a in p))
     outputs = (ctypes.c_void_p * N)(*(a.ctypes.data for a in g))
@@ -111,6 +136,13 @@ def by_library(library: Any, p: list[Any]) -> Contender | Missing:
         return value, g
 
     return run
+
+
+def _lines(n: int) -> Any:
+    """An array that begins with a cache line, as what is stored past the caches must."""
+    memory = np.empty(8 * n + 64, np.uint8)
+    first = -memory.ctypes.data % 64
+    return memory[first : first + 8 * n].view(np.float64)
 
 
 def by_jax(p: list[Any]) -> Contender | Missing:
@@ -335,6 +367,7 @@ def main() -> None:
         repeats=7,
         seconds=2.0,
     )
+    rows += measure({MEMORY: memory_alone(p)}, MEMORY, 0.0)
     report("bundle adjustment, a million residuals", rows, "tapeflow", SAMPLES, "residual")
     jacobians(p)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tapeflow import linalg, nn, optim, special
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
+from tapeflow.checkpoint import checkpoint
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
@@ -26,6 +27,7 @@ __all__ = [
     "Tape",
     "TapeError",
     "TracingError",
+    "checkpoint",
     "config",
     "function",
     "gate",

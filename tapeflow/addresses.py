@@ -35,6 +35,11 @@ if config.DISABLE_JIT:
     def store_int(address: int, value: int) -> None:
         ctypes.c_int64.from_address(int(address)).value = int(value)
 
+    def swap_flag(address: int, value: int) -> int:
+        before = load_int(address)
+        store_int(address, value)
+        return before
+
     def load_int32(address: int) -> int:
         return ctypes.c_int32.from_address(int(address)).value
 
@@ -133,6 +138,15 @@ else:
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64), emit
+
+    @intrinsic
+    def swap_flag(typing: Any, address: Any, value: Any) -> Any:
+        """Store a number that other threads see at once, and give the one that was there."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.atomic_rmw("xchg", at_address(builder, args[0]), args[1], "acq_rel")
+
+        return types.int64(types.int64, types.int64), emit
 
     @intrinsic
     def load_int32(typing: Any, address: Any) -> Any:

@@ -24,11 +24,20 @@ from numba.extending import (
 )
 
 from tapeflow import settings
-from tapeflow.addresses import STACK, call_threaded, load_float, load_int, stack_memory, store_float
+from tapeflow.addresses import (
+    STACK,
+    call_threaded,
+    load_float,
+    load_int,
+    stack_memory,
+    store_float,
+    swap_flag,
+)
 from tapeflow.array_sample import ArraySample
 from tapeflow.errors import TapeError
 from tapeflow.interpreter import execute, fill_zero
 from tapeflow.jit import OPTIONS
+from tapeflow.program import aligned
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 from tapeflow.threaded import ThreadedProgram
@@ -51,8 +60,10 @@ from tapeflow.threaded import ThreadedProgram
     OUTPUT,
     MOVES,
     N_MOVES,
+    MEMORY,
+    IN_USE,
     SIZE,
-) = range(16)
+) = range(18)
 
 _kept: list[Any] = []
 
@@ -165,6 +176,9 @@ class _Job:
         job[N_VALUES], job[N_INPUTS] = self.program.n_places, tape.n_inputs
         job[CONSTANTS], job[N_CONSTANTS] = self.constants.ctypes.data, len(self.constants)
         job[OUTPUT] = output
+        # Taken by one caller at a time, as fresh pages for each call would take longer than it.
+        self.memory = aligned(int(job[N_VALUES] + job[N_COTANGENTS]))
+        job[MEMORY] = self.memory.ctypes.data
         job[MOVES], job[N_MOVES] = self.moves.ctypes.data, len(self.moves)
 
 
@@ -264,6 +278,11 @@ def _run(job, x, step, gradient, gradient_step):
     if n <= STACK:
         memory = stack_memory()
         return _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
+    if not swap_flag(job + 8 * IN_USE, 1):
+        memory = load_int(job + 8 * MEMORY)
+        value = _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
+        swap_flag(job + 8 * IN_USE, 0)
+        return value
     array = np.empty(n)
     memory = array.ctypes.data
     value = _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)

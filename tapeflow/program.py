@@ -19,7 +19,7 @@ from tapeflow.kernels.body import FORWARD, REVERSE, TURN, Body, Kernel
 from tapeflow.kernels.compiler import addresses
 from tapeflow.layout import place_cotangents, place_values, propagate
 from tapeflow.ops import FIRST_GATE, OPS
-from tapeflow.segments import cut
+from tapeflow.segments import Segments, cut, of_checkpoints
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
@@ -66,6 +66,7 @@ class Program:
         most_rows: int | None = None,
     ) -> None:
         self.tape, self.reverse, self.fused = tape, reverse, fused
+        self.segmented = False
         self.direct = np.zeros(tape.n_slots, np.bool_)
         if columns is not None and fused and not self.has_python_gates:
             self.direct[: tape.n_inputs] = columns
@@ -95,10 +96,9 @@ class Program:
         shared = singles(tape, everything[~lane_results])
         lanes = self._groups(everything[lane_results], read)
         self._lay_out_rows(lanes, read)
-        self._segments = np.array([0, len(lanes)], np.int64)
-        rows = self.n_value_rows + self.n_cotangent_rows
-        if most_rows is not None and reverse and rows > most_rows and not self.has_python_gates:
-            self._cut(lanes, read, most_rows - self.n_cotangent_rows)
+        self._segments: Segments | None = None
+        if reverse and not self.has_python_gates:
+            self._cut(lanes, read, most_rows)
         self._shared_code(shared)
         self._lane_code(lanes)
 
@@ -198,17 +198,19 @@ class Program:
         self.direct[seeded] = self.direct[self.boundary] = False
         self.n_pointers = 1 + int(flowed.sum() + kept.sum()) if self.direct.any() else 0
 
-    def _cut(self, lanes: Groups, read: Flags, most_rows: int) -> None:
-        """Give the lanes' values rows by segments."""
-        inputs = self.value_rows[: self.tape.n_inputs].copy()
+    def _cut(self, lanes: Groups, read: Flags, most_rows: int | None) -> None:
+        """Give the lanes' values rows by segments, where that is asked for."""
         n_inputs = int(self.lane[: self.tape.n_inputs].sum())
-        found = cut(lanes, read, n_inputs, most_rows)
-        self._segments, self.value_rows, self.n_value_rows = found
-        self.value_rows[: self.tape.n_inputs] = inputs
-
-    @property
-    def segmented(self) -> bool:
-        return len(self._segments) > 2
+        if self.tape.checkpoints:
+            self._segments = of_checkpoints(lanes, read, n_inputs)
+            self.n_value_rows = self._segments.n_rows
+        if most_rows is not None and self.n_value_rows + self.n_cotangent_rows > most_rows:
+            self._segments = cut(lanes, read, n_inputs, most_rows - self.n_cotangent_rows)
+            self.segmented = True
+        if self._segments is not None:
+            inputs = self.value_rows[: self.tape.n_inputs]
+            self.value_rows, self.n_value_rows = self._segments.rows, self._segments.n_rows
+            self.value_rows[: self.tape.n_inputs] = inputs
 
     def _lane_code(self, lanes: Groups) -> None:
         """The code over rows. The last group turns from forward to reverse in one kernel."""
@@ -225,12 +227,16 @@ class Program:
         )
         self.lane_forward = self._code(lanes, every[: len(every) - turn], FORWARD, True, refs)
         self._reverse_codes = []
-        for start, end in zip(self._segments[-2::-1], self._segments[:0:-1], strict=True):
-            if end < len(every):
-                again = self._code(lanes, every[start:end], FORWARD, True, refs)
-                self._reverse_codes.append(again)
+        starts, again = [0, len(lanes)], [False]
+        if self._segments is not None:
+            starts, again = self._segments.starts.tolist(), self._segments.again.tolist()
+        for k in reversed(range(len(again))):
+            start, end = starts[k : k + 2]
+            if again[k] and end < len(every):
+                code = self._code(lanes, every[start:end], FORWARD, True, refs)
+                self._reverse_codes.append(code)
             own = every[start:end][self._runs[start:end]][::-1]
-            last = turn and bool(end == len(every))
+            last = turn and k == len(again) - 1
             self._reverse_codes.append(self._code(lanes, own, REVERSE, True, refs, last))
         self.lane_reverse = _joined(self._reverse_codes)
 

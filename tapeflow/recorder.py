@@ -3,7 +3,8 @@
 import struct
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,6 +64,8 @@ class Recorder:
         self.sources: dict[tuple[str, int], int] = {}
         self.functions: list[str] = []
         self.location: int | None = None
+        self.checkpoints: list[tuple[int, int]] = []
+        self._in_checkpoint = False
         self._shared: dict[Any, int] | None = {} if share else None
 
     def __enter__(self) -> "Recorder":
@@ -72,6 +75,19 @@ class Recorder:
     def __exit__(self, *error: object) -> None:
         _active.recorder = self.parent
         self.closed = True
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[None]:
+        """What is recorded in the block is computed again in reverse; of nested ones, the outer."""
+        outer, first = not self._in_checkpoint, len(self.opcodes)
+        self._in_checkpoint = True
+        try:
+            yield
+        finally:
+            if outer:
+                self._in_checkpoint = False
+                if len(self.opcodes) > first:
+                    self.checkpoints.append((first, len(self.opcodes)))
 
     def slot_of(self, value: Value, size: int = 1) -> int:
         """The first slot of a run of a traced value, of this recording or an enclosing one."""
@@ -175,6 +191,7 @@ class Recorder:
             output_structure=output_structure,
             input_names=tuple(input_names),
             gates=tuple(self.gates),
+            checkpoints=tuple(self.checkpoints),
         )
 
     def _settled(self, slots: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

@@ -80,6 +80,8 @@ class Tape:
     output_structure: Structure
     input_names: tuple[str, ...]
     gates: tuple[Op, ...] = ()
+    checkpoints: tuple[tuple[int, int], ...] = ()
+    """Runs of instructions, first to last + 1, that a reverse sweep may compute again."""
     prepared: dict[Any, Any] = field(default_factory=dict, init=False)
     """What the layers above have made of the tape, to be made only once."""
 

@@ -1,5 +1,6 @@
 """Whether a tape's arrays are those of a tape: the compiled sweeps check no bounds."""
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,9 @@ def verify(tape: "Tape") -> None:
         )
     if len(tape.outputs) and not 0 <= tape.outputs.min() <= tape.outputs.max() < tape.n_slots:
         raise TapeError("an output names a slot that the tape does not have")
+    ends = [0, *(end for run in tape.checkpoints for end in run), n]
+    if any(a > b for a, b in itertools.pairwise(ends)):
+        raise TapeError("a checkpoint has instructions that the tape, or another one, has not")
     n_leaves = len(tape.input_structure.leaves)
     if len(tape.input_names) != n_leaves:
         raise TapeError(f"{len(tape.input_names)} names for {n_leaves} inputs")

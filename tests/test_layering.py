@@ -60,6 +60,7 @@ ORDER = [
     "array_batch",
     "table",
     "evaluate",
+    "checkpoint",
     "functions",
     "recorded",
     "api",

@@ -1,5 +1,6 @@
 """A limit on memory: values are computed again, and no bit changes."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapeflow as tpf
+from tapeflow.errors import TapeError
 from tapeflow.groups import singles
 from tapeflow.program import Program
 from tapeflow.segments import cut
@@ -23,7 +25,7 @@ def test_rows_are_not_taken_while_they_are_needed(
     groups = singles(tape, np.arange(len(tape)))
     kept = np.zeros(tape.n_slots, bool)
     kept[tape.outputs] = True
-    starts, rows, n_rows = cut(groups, kept, tape.n_inputs, most)
+    starts, _, rows, n_rows = cut(groups, kept, tape.n_inputs, most)
     assert starts[0] == 0 and starts[-1] == len(tape)
     assert rows[groups.exports].min() >= tape.n_inputs and rows.max() == n_rows - 1
     segment = np.searchsorted(starts, np.arange(len(tape)), "right") - 1
@@ -97,6 +99,71 @@ def test_a_limit_that_nothing_fits_into_is_refused() -> None:
         pytest.raises(MemoryError, match=r"loop needs \d+ bytes, more than max_memory=1000"),
     ):
         f(np.ones((5, 3)))
+
+
+def pendulum(checkpoint: Any) -> Any:
+    def step(x: Any, v: Any, k: Any) -> Any:
+        half = v - 0.05 * k * np.sin(x)
+        return x + 0.1 * half, half - 0.05 * k * np.sin(x + 0.1 * half)
+
+    marked = checkpoint(step)
+
+    def swing(x: Any, v: Any, k: Any) -> Any:
+        for _ in range(60):
+            x, v = marked(x, v, k)
+            v = v * 0.999  # between the checkpoints
+        return x * v
+
+    return swing
+
+
+@pytest.mark.parametrize("tier", ["interpret", "fused"])
+@pytest.mark.parametrize("reduce", [None, "mean"])
+def test_checkpoints_change_no_bit(tier: str, reduce: Any) -> None:
+    args = np.random.default_rng(0).uniform(0.5, 1.5, (3, 77))
+    gradient = tpf.value_and_grad(pendulum(lambda f: f), (0, 1, 2))
+    marked = tpf.value_and_grad(pendulum(tpf.checkpoint), (0, 1, 2))
+    expected = tpf.vmap(gradient, reduce=reduce)(*args)
+    for limit in (None, 100_000):
+        with tpf.config(tier=tier, max_memory=limit, threads=1):
+            value, slopes = tpf.vmap(marked, reduce=reduce)(*args)
+        assert identical(value, expected[0])
+        for ours, theirs in zip(slopes, expected[1], strict=True):
+            assert identical(ours, theirs)
+    assert marked(*args[:, 0]) == gradient(*args[:, 0])
+
+
+def test_checkpoints_save_rows() -> None:
+    flags = np.ones(3, bool)
+    rows = []
+    for mark in (lambda f: f, tpf.checkpoint):
+        tape = tpf.record(pendulum(mark), 1.0, 0.0, 1.0)
+        rows.append(Program(tape, flags, flags, True).n_value_rows)
+    # Of the eleven values of a step, those that lead to the next stay.
+    assert rows[1] < 0.4 * rows[0]
+
+
+def test_checkpoints_in_checkpoints_and_of_nothing() -> None:
+    inner = tpf.checkpoint(lambda x: np.sin(x) * x)
+    outer = tpf.checkpoint(lambda x: inner(x) + inner(x * x))
+    nothing = tpf.checkpoint(lambda x: x)
+    tape = tpf.record(lambda x: outer(nothing(x)) * x, 1.0)
+    assert tape.checkpoints == ((0, len(tape) - 1),)
+    assert inner(0.5) == np.sin(0.5) * 0.5
+
+    @tpf.checkpoint
+    def broken(x: Any) -> Any:
+        raise KeyError(x)
+
+    with pytest.raises(KeyError):
+        tpf.record(lambda x: broken(x * 2.0), 1.0)
+
+
+def test_checkpoints_beyond_the_tape_are_refused() -> None:
+    tape = tpf.record(lambda x: x * x + x, 1.0)
+    for runs in (((0, 3),), ((1, 0),), ((0, 2), (1, 2)), ((-1, 1),)):
+        with pytest.raises(TapeError, match="a checkpoint has instructions that"):
+            replace(tape, checkpoints=runs)
 
 
 @pytest.mark.parametrize("limit", [0, -5, 1.5, "1 GB", True])

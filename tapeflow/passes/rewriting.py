@@ -27,6 +27,8 @@ def rewritten(tape: Tape, kept: Any, alias: Any, added: Floats | None = None) ->
         found = alias[given]
         return np.where(found < 0, first + ~found, renumbered[found])
 
+    position = np.concatenate([[0], np.cumsum(kept)]).tolist()
+    checkpoints = ((position[first], position[last]) for first, last in tape.checkpoints)
     reads = np.repeat(kept, tape.arities)
     uses = np.repeat(kept, np.diff(tape.parameter_starts))
     return replace(
@@ -40,6 +42,7 @@ def rewritten(tape: Tape, kept: Any, alias: Any, added: Floats | None = None) ->
         locations=tape.locations[kept],
         parameters=tape.parameters[uses],
         parameter_starts=_bounds(tape.parameter_starts, kept),
+        checkpoints=tuple(run for run in checkpoints if run[1] > run[0]),
     )
 
 

@@ -19,6 +19,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+_REST, _SHORT = 0.05, 2.0
+"""Seconds between two contenders; and those of a call up to which one goes before what is timed."""
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -61,7 +64,7 @@ def measure(
     if isinstance(contenders[reference], Missing):
         return [row for row in contenders.values() if isinstance(row, Missing)]
     expected = _flat(_run(contenders[reference])[1])
-    first, calls = {}, {}
+    first, calls, once = {}, {}, {}
     for name, contender in contenders.items():
         if isinstance(contender, Missing):
             continue
@@ -71,13 +74,17 @@ def measure(
             raise AssertionError(
                 f"{name} differs from {reference} by {error:.1e} > {tolerance:.1e}"
             )
-        once = min(_run(contender)[0] for _ in range(3))
-        calls[name] = max(1, int(seconds / repeats / max(once, 1e-9)))
+        once[name] = min(_run(contender)[0] for _ in range(3))
+        calls[name] = max(1, int(seconds / repeats / max(once[name], 1e-9)))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, n in calls.items():
             contender = contenders[name]
             assert not isinstance(contender, Missing)
+            # The last one's threads come to rest, and this one's memory comes back.
+            time.sleep(_REST)
+            if once[name] < _SHORT:
+                contender()
             begin = time.perf_counter()
             for _ in range(n):
                 contender()

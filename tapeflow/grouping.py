@@ -12,7 +12,7 @@ import numpy as np
 
 from tapeflow.groups import Flags, Groups
 from tapeflow.jit import compiled
-from tapeflow.ops import FIRST_GATE
+from tapeflow.ops import BY_NAME, FIRST_GATE
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape
 
@@ -21,6 +21,12 @@ LONGEST = 256
 
 WHOLE = 400
 """Instructions up to which a tape is one group."""
+
+_CHEAP = [
+    BY_NAME[name].opcode
+    for name in ("add", "sub", "mul", "neg", "square", "fma", "abs", "sign", "max", "min")
+]
+"""Ops that are computed again faster than their results are stored and loaded."""
 
 NEAR = 64
 """Instructions back to which an operand counts as part of the same structure."""
@@ -43,6 +49,10 @@ def grouped(tape: Tape, instructions: Ints, lane: Flags, active: Flags, read: Fl
         # What is unlike all else stays alone.
         tokens[python] = -1 - np.flatnonzero(python)
         starts = _split(cut(tokens, LONGEST), python)
+        # In reverse they are loaded, where a kernel would have to compute them again.
+        slots = tape.slots[instructions]
+        read = read.copy()
+        read[slots] |= active[slots] & ~np.isin(own, _CHEAP)
     return _described(tape, instructions, starts, read)
 
 

@@ -327,6 +327,8 @@ def rule_fmod(x: Value, y: Value) -> Rule:
 
 
 def rule_copysign(x: Value, y: Value) -> Rule:
+    # The sign of a NaN is any: IEEE 754 leaves it open, and compilers and processors differ.
+    y = m.where(y == y, y, 1.0)
     v = m.copysign(x, y)
     return v, (sign(x) * m.copysign(1.0, y), 0.0)
 

@@ -140,3 +140,9 @@ def test_equal_eigenvalues_give_nan_and_a_warning() -> None:
     vectors = tpf.grad(lambda a: np.sum(np.linalg.eigh(a)[1] * np.array([[1.0, 2.0], [3.0, 5.0]])))
     with pytest.warns(RuntimeWarning, match="eigenvalues are equal"):
         assert np.isnan(vectors(np.eye(2))).any()
+
+
+def test_the_sign_of_a_nan_is_not_copied() -> None:
+    for nan in (np.nan, -np.nan):
+        assert tpf.copysign(-2.0, nan) == 2.0
+        assert tpf.grad(tpf.copysign)(-2.0, nan) == -1.0

@@ -11,7 +11,7 @@ from tapeflow.batch import BatchProgram
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Tables
 from tapeflow.columns import Columns, table_of
 from tapeflow.groups import Flags
-from tapeflow.program import aligned
+from tapeflow.memory import aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 from tapeflow.transforms import pullback

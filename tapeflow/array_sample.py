@@ -11,7 +11,7 @@ from tapeflow.array_program import ArrayProgram
 from tapeflow.failures import Failures
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
-from tapeflow.program import aligned
+from tapeflow.memory import aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 from tapeflow.threads import pool

@@ -9,6 +9,7 @@ from tapeflow.addresses import GROUP
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Source, Tables
 from tapeflow.columns import Columns, Recycler, table_of
 from tapeflow.groups import Flags
+from tapeflow.memory import address_of
 from tapeflow.program import Program
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
@@ -174,7 +175,7 @@ def evaluate_elementwise(tape: Tape, arrays: Sequence[Floats]) -> Floats:
     if key not in tape.prepared:
         tape.prepared[key] = BatchProgram(tape, lane, ~lane, (), False)
     source = Source(
-        np.array([array.ctypes.data for array in flat], np.int64),
+        np.array([address_of(array) for array in flat], np.int64),
         np.full(len(flat), 8, np.int64),
         np.full(len(flat), 8, np.int64),
         np.zeros(len(flat)),

@@ -1,11 +1,13 @@
 """Results of a batch as columns of arrays, and the tables that tell the sweeps where they lie."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tapeflow.memory import address_of
 from tapeflow.structure import Floats, Ints
 
 
@@ -65,7 +67,7 @@ class Recycler:
         memory = given[free[0]]
         # The start of a cache line; and of another set of lines for each column, as numbers at one
         # place of all columns are written together.
-        first = -memory.ctypes.data % 64 + 64 * key[1] % _PAGE
+        first = -address_of(memory) % 64 + 64 * key[1] % _PAGE
         return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
     def forget(self, rows: int) -> None:
@@ -88,21 +90,26 @@ class Columns:
         name: str,
     ) -> None:
         n = sum(sizes)
-        self.item_sizes = np.full(n, 8)
-        self.addresses = np.empty(n, np.int64)
-        self.strides = np.empty(n, np.int64)
         self.arrays: list[Floats] = []
         # A single row is one run of numbers, which the leaves' arrays are views of.
         self._row = np.empty(n) if rows == 1 else None
+        if self._row is not None:
+            ends = list(itertools.accumulate(sizes, initial=0))
+            self.arrays = [
+                self._row[first:last].reshape(1, last - first)
+                for first, last in itertools.pairwise(ends)
+            ]
+            self.addresses = address_of(self._row) + 8 * np.arange(n)
+            self.strides = self.item_sizes = np.full(n, 8)
+            return
+        self.addresses, self.strides = np.empty(n, np.int64), np.empty(n, np.int64)
+        self.item_sizes = np.full(n, 8)
         first = 0
         for k, size in enumerate(sizes):
             last = first + size
-            if self._row is None:
-                array = recycler.array((name, k), (rows, size), dtypes[k])
-            else:
-                array = self._row[first:last].reshape(1, size)
+            array = recycler.array((name, k), (rows, size), dtypes[k])
             self.item_sizes[first:last] = array.itemsize
-            self.addresses[first:last] = array.ctypes.data + array.itemsize * np.arange(size)
+            self.addresses[first:last] = address_of(array) + array.itemsize * np.arange(size)
             self.strides[first:last] = array.strides[0]
             self.arrays.append(array)
             first = last

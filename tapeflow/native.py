@@ -37,7 +37,7 @@ from tapeflow.array_sample import ArraySample
 from tapeflow.errors import TapeError
 from tapeflow.interpreter import execute, fill_zero
 from tapeflow.jit import OPTIONS
-from tapeflow.program import aligned
+from tapeflow.memory import aligned
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 from tapeflow.threaded import ThreadedProgram

@@ -8,6 +8,7 @@ lanes read has a row of cotangents as well, which the batch sums over its lanes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from tapeflow.jit import walk
 from tapeflow.kernels.body import FORWARD, REVERSE, TURN, Body, Kernel
 from tapeflow.kernels.compiler import addresses
 from tapeflow.layout import place_cotangents, place_values, propagate
+from tapeflow.memory import address_of
 from tapeflow.ops import FIRST_GATE, OPS
 from tapeflow.segments import Segments, cut, of_checkpoints
-from tapeflow.structure import Floats, Ints
+from tapeflow.structure import Ints
 from tapeflow.tape import Tape
 
 HEADER = 3
@@ -37,9 +39,9 @@ class Code:
     stream: npt.NDArray[np.int32]
     instructions: Ints
 
-    @property
+    @cached_property
     def address(self) -> int:
-        return self.stream.ctypes.data
+        return address_of(self.stream)
 
     def __len__(self) -> int:
         return len(self.instructions)
@@ -387,11 +389,3 @@ def opaque(tape: Tape) -> Flags:
     flags = np.zeros(FIRST_GATE + len(tape.gates), np.bool_)
     flags[list(_OPAQUE)] = True
     return flags[tape.opcodes]
-
-
-def aligned(shape: int | Sequence[int]) -> Floats:
-    """An uninitialised array that starts at a cache line."""
-    size = int(np.prod(shape)) * 8
-    buffer = np.empty(size + 64, np.uint8)
-    offset = -buffer.ctypes.data % 64
-    return buffer[offset : offset + size].view(np.float64).reshape(shape)

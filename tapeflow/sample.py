@@ -8,7 +8,8 @@ import numpy as np
 from tapeflow import debug, settings
 from tapeflow import interpreter as vm
 from tapeflow.kernels.callbacks import raise_pending
-from tapeflow.program import Program, aligned
+from tapeflow.memory import aligned
+from tapeflow.program import Program
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 from tapeflow.threaded import ThreadedProgram

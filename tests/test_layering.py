@@ -31,6 +31,7 @@ ORDER = [
     "numpy_api",
     "gates",
     "reference",
+    "memory",
     "jit",
     "passes",
     "transforms",

@@ -9,8 +9,8 @@ import tapeflow as tpf
 from tapeflow import reference
 from tapeflow.array_program import ArrayProgram
 from tapeflow.interpreter import execute
+from tapeflow.memory import aligned
 from tapeflow.passes import fusion
-from tapeflow.program import aligned
 from tapeflow.tape import Tape
 from tapeflow.transforms import pullback
 from tests.numpy_api.cases import CASES

@@ -77,9 +77,11 @@ def measure(
         once[name] = min(_run(contender)[0] for _ in range(3))
         calls[name] = max(1, int(seconds / repeats / max(once[name], 1e-9)))
     times: dict[str, list[float]] = {name: [] for name in calls}
+    order = np.random.default_rng(0)
     for _ in range(repeats):
-        for name, n in calls.items():
-            contender = contenders[name]
+        # In another order each time: what one leaves behind would always fall on the same next.
+        for name in order.permutation(list(calls)).tolist():
+            contender, n = contenders[name], calls[name]
             assert not isinstance(contender, Missing)
             # The last one's threads come to rest, and this one's memory comes back.
             time.sleep(_REST)

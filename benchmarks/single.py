@@ -148,7 +148,7 @@ def by_casadi(x: Any) -> Contender | Missing:
     buffer.set_res(0, memoryview(out))
     buffer.set_res(1, memoryview(gradient))
 
-    def run() -> Any:
+    def run(kept: Any = (own, buffer)) -> Any:  # CasADi keeps neither
         evaluate()
         return out[0], gradient
 

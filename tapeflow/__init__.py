@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tapeflow import linalg, nn, optim, special
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
 from tapeflow.checkpoint import checkpoint
+from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
@@ -32,12 +33,18 @@ __all__ = [
     "function",
     "gate",
     "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
     "linalg",
+    "linearize",
     "nn",
     "optim",
     "record",
     "special",
     "value_and_grad",
+    "vjp",
     "vmap",
     *_FUNCTIONS,
 ]

@@ -40,7 +40,7 @@ def record(function: Callable[..., Any], *example_args: Any) -> Tape:
     leaves, treedef, is_traced = flatten_args(example_args)
     if is_traced:
         raise TracingError("cannot record inside a recording: call the function itself")
-    tape, captures = Recorded(_plain(function)).trace(leaves, treedef)
+    tape, captures = Recorded(plain(function)).trace(leaves, treedef)
     if captures:
         raise TracingError(
             f"{tape.name} uses a traced value of an enclosing function: pass it as an argument"
@@ -52,7 +52,7 @@ class Function:
     """What ``tpf.function`` makes: records on the first call, and replays after it."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.recorded = Recorded(_plain(function))
+        self.recorded = Recorded(plain(function))
         functools.update_wrapper(self, self.recorded.function)
 
     def __call__(self, *args: Any) -> Any:
@@ -265,7 +265,7 @@ class Gradient:
     def __init__(
         self, function: Callable[..., Any], argnums: int | Sequence[int], with_value: bool
     ) -> None:
-        self.recorded = Recorded(_plain(function))
+        self.recorded = Recorded(plain(function))
         self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         self.single = isinstance(argnums, int)
         self.with_value = with_value
@@ -365,6 +365,6 @@ def _is_float64_array(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray) and leaf.dtype == np.float64
 
 
-def _plain(function: Any) -> Any:
+def plain(function: Any) -> Any:
     """The Python function in a ``tpf.function``: recording goes through to it."""
     return function.recorded.function if isinstance(function, Function) else function

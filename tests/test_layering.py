@@ -66,6 +66,7 @@ ORDER = [
     "recorded",
     "api",
     "vmap",
+    "derivatives",
     "special",
     "linalg",
     "nn",

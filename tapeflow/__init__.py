@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tapeflow import linalg, nn, optim, special
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
+from tapeflow.checking import check_grads
 from tapeflow.checkpoint import checkpoint
 from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
@@ -28,6 +29,7 @@ __all__ = [
     "Tape",
     "TapeError",
     "TracingError",
+    "check_grads",
     "checkpoint",
     "config",
     "function",

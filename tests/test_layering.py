@@ -67,6 +67,7 @@ ORDER = [
     "api",
     "vmap",
     "derivatives",
+    "checking",
     "special",
     "linalg",
     "nn",

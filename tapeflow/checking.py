@@ -1,4 +1,4 @@
-"""Whether a function's derivatives are those of its values: for functions and gates of one's own."""
+"""Whether the derivatives of a function, or of a gate of your own, are those of its values."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ def check_grads(
     >>> tpf.check_grads(wrong, (2.0,))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    AssertionError: derivative 1 of wrong in operands[0], mode fwd: jvp gives 6.0, differences 4.0...
+    AssertionError: derivative 1 of wrong in operands[0], mode fwd: jvp gives 6.0, ...
     """
     if type(order) is not int or order < 1:
         raise ValueError(f"order must be a whole number from 1 up, not {order!r}")

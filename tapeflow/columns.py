@@ -1,6 +1,7 @@
 """Results of a batch as columns of arrays, and the tables that tell the sweeps where they lie."""
 
-import itertools
+import functools
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -53,7 +54,7 @@ class Recycler:
 
         key: a name, and the number of the array among those of that name.
         """
-        n_bytes = int(np.prod(shape)) * int(dtype.itemsize)
+        n_bytes = math.prod(shape) * int(dtype.itemsize)
         if not _LARGE <= n_bytes <= _LARGEST:
             return np.empty(shape, dtype)
         given = self._given.setdefault((key, shape, dtype), [])
@@ -75,6 +76,17 @@ class Recycler:
         self._given = {key: own for key, own in self._given.items() if key[1][0] == rows}
 
 
+@functools.lru_cache(256)
+def _side_by_side(rows: int, sizes: tuple[int, ...]) -> tuple[Ints, Ints, Ints]:
+    """For arrays of (rows, size) one after the other: columns' offsets, strides, bytes a number."""
+    offsets, strides, first = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+    for size in sizes:
+        offsets.append(8 * (first + np.arange(size)))
+        strides.append(np.full(size, 8 * size))
+        first += rows * size
+    return np.concatenate(offsets), np.concatenate(strides), np.full(sum(sizes), 8)
+
+
 class Columns:
     """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf.
 
@@ -90,24 +102,28 @@ class Columns:
         name: str,
     ) -> None:
         n = sum(sizes)
-        self.arrays: list[Floats] = []
         # A single row is one run of numbers, which the leaves' arrays are views of.
         self._row = np.empty(n) if rows == 1 else None
-        if self._row is not None:
-            ends = list(itertools.accumulate(sizes, initial=0))
-            self.arrays = [
-                self._row[first:last].reshape(1, last - first)
-                for first, last in itertools.pairwise(ends)
-            ]
-            self.addresses = address_of(self._row) + 8 * np.arange(n)
-            self.strides = self.item_sizes = np.full(n, 8)
+        self.arrays: list[Floats] = []
+        if 8 * rows * n < _LARGE and all(dtype == np.float64 for dtype in dtypes):
+            memory = np.empty(rows * n) if self._row is None else self._row
+            first = 0
+            for size in sizes:
+                last = first + rows * size
+                self.arrays.append(memory[first:last].reshape(rows, size))
+                first = last
+            offsets, self.strides, self.item_sizes = _side_by_side(rows, tuple(sizes))
+            self.addresses = address_of(memory) + offsets
             return
         self.addresses, self.strides = np.empty(n, np.int64), np.empty(n, np.int64)
         self.item_sizes = np.full(n, 8)
         first = 0
         for k, size in enumerate(sizes):
             last = first + size
-            array = recycler.array((name, k), (rows, size), dtypes[k])
+            if self._row is None:
+                array = recycler.array((name, k), (rows, size), dtypes[k])
+            else:
+                array = self._row[first:last].reshape(1, size)
             self.item_sizes[first:last] = array.itemsize
             self.addresses[first:last] = address_of(array) + array.itemsize * np.arange(size)
             self.strides[first:last] = array.strides[0]

@@ -11,10 +11,11 @@ import pytest
 
 import tapeflow as tpf
 from benchmarks import op_table
+from tapeflow.__main__ import main
+from tests.snippets import FLAGS, run_page
 
 ROOT = Path(__file__).parent.parent
 MODULES = ["tapeflow", *(m.name for m in pkgutil.walk_packages(tpf.__path__, "tapeflow."))]
-FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if not m.endswith("__main__")])
@@ -29,6 +30,46 @@ def test_examples_in_the_readme() -> None:
     result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=FLAGS)
     assert result.attempted > 20
     assert result.failed == 0
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_snippets_of_the_pages(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(arguments: list[str]) -> str:
+        capsys.readouterr()
+        main(arguments)
+        return "".join(capsys.readouterr())
+
+    monkeypatch.chdir(tmp_path)
+    run_page(page, {"tpf": tpf, "np": np, "__name__": page.stem}, command)
+
+
+def test_a_snippet_that_prints_something_else_fails(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    for text in ("```python\n>>> 1\n2\n```\n", "```python\nassert False\n```\n"):
+        page.write_text("# Page\n\n" + text)
+        with pytest.raises(AssertionError):
+            run_page(page, {}, lambda _: "")
+    page.write_text("```console\n$ tapeflow show x\nwanted\n```\n")
+    with pytest.raises(AssertionError, match=r"page.md:2: tapeflow show x printed"):
+        run_page(page, {}, lambda _: "other\n")
+    run_page(page, {}, lambda arguments: "wanted\n" if arguments == ["show", "x"] else "")
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    listed = [
+        line
+        for block in index.split("```{toctree}")[1:]
+        for line in block.split("```")[0].splitlines()
+        if line and not line.startswith(":")
+    ]
+    assert sorted([*listed, "index"]) == [page.stem for page in PAGES]
 
 
 def test_the_op_table_is_fresh() -> None:

@@ -13,7 +13,10 @@ from tapeflow.tape import Location
 _PACKAGE = os.path.dirname(__file__)
 _INTERNAL = {
     _PACKAGE,
-    *(os.path.join(_PACKAGE, part) for part in ("mathlib", "arrays", "tracers", "numpy_api", "nn")),
+    *(
+        os.path.join(_PACKAGE, part)
+        for part in ("mathlib", "arrays", "tracers", "transforms", "numpy_api", "nn")
+    ),
 }
 _NUMPY = os.path.dirname(np.__file__)
 # SciPy's functions in Python call NumPy's; it is next to it, and not imported for this.

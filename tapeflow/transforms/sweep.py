@@ -1,9 +1,4 @@
-"""Tape to tape: a recorded function's pullback, and its replay inside another recording.
-
-The pullback's instructions are made by evaluating the rules on tracers, so they can be recorded,
-differentiated and run like any others. On a tape of numbers it computes what the interpreter's
-native reverse sweep does, product by product; a tape with arrays is differentiated by it alone.
-"""
+"""Collecting cotangents by the rules, in reverse order, as instructions of a recording."""
 
 import bisect
 from collections.abc import Sequence
@@ -14,163 +9,11 @@ import numpy as np
 from tapeflow import grid
 from tapeflow.gates import backward_op
 from tapeflow.ops import BY_NAME, Op
-from tapeflow.passes import simplified
-from tapeflow.passes.dead_code import remove_dead_code
-from tapeflow.recorder import Recorder, innermost
-from tapeflow.structure import Leaf, Structure, flatten
-from tapeflow.tape import Tape
-from tapeflow.trace import inputs_of, output_slots, traced
 from tapeflow.tracers import Tracer, apply, elementwise, lift
+from tapeflow.transforms.replay import Replay
 
 
-def inline(tape: Tape, inputs: Sequence[Any]) -> list[Any]:
-    """Record the tape's instructions again on other inputs, traced ones among them.
-
-    inputs: one value for each leaf of the tape's. Returns one for each leaf of its result.
-    """
-    values = [lift(value) for value in inputs]
-    recorder = innermost([value.recorder for value in values if value.recorder is not None])
-    return _Replay(tape, recorder, [value.run_in(recorder) for value in values]).outputs()
-
-
-class _Replay:
-    """A tape's instructions written to another recording, and where its values now are.
-
-    inputs: the first slot of each input leaf's run, in that recording.
-    """
-
-    def __init__(self, tape: Tape, recorder: Recorder, inputs: Sequence[int]) -> None:
-        self.tape, self.recorder = tape, recorder
-        self.moved = np.empty(tape.n_slots, np.int64)
-        for first, (start, last) in zip(inputs, tape.input_structure.bounds, strict=True):
-            self.moved[start:last] = first + np.arange(last - start)
-        before = recorder.location
-        for i in range(len(tape)):
-            recorder.location = recorder.source(tape.source(i))
-            sizes, size = tape.runs_of(i)
-            operands = [
-                self.slot(slot, n)
-                for slot, n in zip(tape.operands_of(i).tolist(), sizes, strict=True)
-            ]
-            slot = recorder.append(tape.op(i), operands, tape.parameters_of(i).tolist(), size)
-            own = int(tape.slots[i])
-            self.moved[own : own + size] = slot + np.arange(size)
-        recorder.location = before
-
-    def slot(self, slot: int, size: int) -> int:
-        """Where a run of the tape's slots is in the recording."""
-        constant = slot - self.tape.n_inputs
-        if 0 <= constant < len(self.tape.constants):
-            return self.recorder.constants_of(self.tape.constants[constant : constant + size])
-        return int(self.moved[slot]) if size else 0
-
-    def value(self, slot: int, shape: tuple[int, ...] | None) -> Any:
-        """A run of the tape's slots, as a traced value."""
-        size = int(np.prod(shape or (), dtype=np.int64))
-        return traced(self.recorder, Leaf(shape), self.slot(slot, size))
-
-    def outputs(self) -> list[Any]:
-        """One value for each leaf of the tape's result."""
-        tape = self.tape
-        results = []
-        for leaf, (first, last) in zip(
-            tape.output_structure.leaves, tape.output_structure.bounds, strict=True
-        ):
-            slots = tape.outputs[first:last]
-            cuts = np.flatnonzero(np.diff(slots) != 1) + 1
-            parts = [
-                self.value(int(run[0]), (len(run),)) for run in np.split(slots, cuts) if len(run)
-            ]
-            whole = np.concatenate(parts) if parts else lift(np.empty(0))
-            results.append(whole.reshape(leaf.shape) if leaf.shape else whole[0])
-        return results
-
-
-PULLBACK = "pullback of "
-"""What a pullback's name begins with."""
-
-
-def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = False) -> Tape:
-    """The tape of (inputs, seeds) -> (outputs, gradients of the inputs).
-
-    wanted: for which leaves of the inputs there is a gradient; all if None. The seeds, one for
-    each number of the result, are one more input. The result is a list: the tape's outputs, leaf
-    by leaf, then the gradients; with ``every``, then the cotangent of each instruction's result.
-    Raises GateError for the gradient of a gate's gradient in Python.
-    """
-    structure = tape.input_structure
-    n_leaves, n_outputs = len(structure.leaves), len(tape.outputs)
-    flags = [True] * n_leaves if wanted is None else list(wanted)
-    leaves = (*structure.leaves, Leaf(None if n_outputs == 1 else (n_outputs,)))
-    both = Structure(flatten((0.0,) * len(leaves))[1], leaves)
-    recorder = Recorder(both.size, share=True)
-    with recorder:
-        inputs = inputs_of(recorder, both)
-        starts = [first for first, _ in both.bounds]
-        replay = _Replay(tape, recorder, starts[:-1])
-        sweep = _Sweep(replay, flags)
-        sweep.seed(inputs[-1])
-        sweep.run()
-        results = replay.outputs()
-        for k, leaf in enumerate(structure.leaves):
-            if flags[k]:
-                gradient = sweep.take(k)
-                zero = np.zeros(leaf.shape) if leaf.shape else 0.0
-                results.append(zero if gradient is None else _shaped(gradient, leaf.shape))
-        if every:
-            for i in range(len(tape)):
-                size = tape.runs_of(i)[1]
-                flowed = sweep.flowed.get(i)
-                results.append(np.zeros(size) if flowed is None else lift(flowed).reshape(-1))
-        recorder.location = None
-        slots, output_leaves = output_slots(recorder, results, tape.name)
-    output = Structure(flatten([0.0] * len(results))[1], output_leaves)
-    names = [*tape.input_names, "seed"]
-    name = PULLBACK + tape.name
-    return remove_dead_code(recorder.finish(name, slots, both, output, names))
-
-
-def pushforward(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
-    """The tape of (inputs, tangents) -> (outputs, their tangents): what the pullback transposes.
-
-    wanted: which leaves of the inputs have tangents; all if None. The tangents, the numbers of the
-    wanted leaves one after the other, are one more input. The result is a list: the tape's outputs,
-    leaf by leaf, then as many tangents. The pullback is linear in its seed, so its own pullback
-    there is the pushforward, for any seed.
-    """
-    structure, output = tape.input_structure, tape.output_structure
-    n_leaves, n_outputs = len(structure.leaves), len(tape.outputs)
-    flags = [True] * n_leaves if wanted is None else list(wanted)
-    twice = pullback(pullback(tape, flags), [False] * n_leaves + [True])
-    size = sum(leaf.size for leaf, own in zip(structure.leaves, flags, strict=True) if own)
-    leaves = (*structure.leaves, Leaf(None if size == 1 else (size,)))
-    both = Structure(flatten((0.0,) * len(leaves))[1], leaves)
-    recorder = Recorder(both.size, share=True)
-    with recorder:
-        inputs = inputs_of(recorder, both)
-        tangent = lift(inputs[-1]).reshape(-1)
-        seed = np.ones(n_outputs) if n_outputs != 1 else 1.0
-        seeds = np.concatenate([np.zeros(n_outputs), tangent])
-        results = inline(twice, [*inputs[:-1], seed, seeds])
-        flow = lift(results[-1]).reshape(-1)
-        kept = results[: len(output.leaves)]
-        for leaf, (first, last) in zip(output.leaves, output.bounds, strict=True):
-            kept.append(_shaped(flow[first:last], leaf.shape))
-        recorder.location = None
-        slots, output_leaves = output_slots(recorder, kept, tape.name)
-    result = Structure(flatten([0.0] * len(kept))[1], output_leaves)
-    names = [*tape.input_names, "tangent"]
-    name = f"pushforward of {tape.name}"
-    return simplified(recorder.finish(name, slots, both, result, names))
-
-
-def _shaped(value: Any, shape: tuple[int, ...] | None) -> Any:
-    if not shape:
-        return value if type(value) is Tracer else value.reshape(-1)[0]
-    return lift(value).reshape(shape)
-
-
-class _Sweep:
+class Sweep:
     """Collects cotangents, by the rules in reverse order.
 
     A cotangent belongs to a value: an input leaf, by its number, or an instruction's result, by
@@ -178,7 +21,7 @@ class _Sweep:
     cotangent is kept as its parts: (first number, length) -> traced value.
     """
 
-    def __init__(self, replay: _Replay, wanted: Sequence[bool]) -> None:
+    def __init__(self, replay: Replay, wanted: Sequence[bool]) -> None:
         self.replay, self.tape, self.recorder = replay, replay.tape, replay.recorder
         tape = self.tape
         self.n_leaves = len(tape.input_structure.leaves)
@@ -372,3 +215,9 @@ def _plus(total: Any, flowing: Any, partial: Any) -> Any:
     if total is None:
         return elementwise(BY_NAME["azmul"], (flowing, partial))
     return elementwise(BY_NAME["azfma"], (flowing, partial, total))
+
+
+def shaped(value: Any, shape: tuple[int, ...] | None) -> Any:
+    if not shape:
+        return value if type(value) is Tracer else value.reshape(-1)[0]
+    return lift(value).reshape(shape)

@@ -12,13 +12,11 @@ import numpy as np
 import optree
 
 from tapeflow.errors import StructureError, TracingError
-from tapeflow.evaluate import Evaluation, sample_program
+from tapeflow.evaluate import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import NUMBER, Floats, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.transforms import inline, pullback
-
-Tape.evaluator = Evaluation()
 
 
 def record(function: Callable[..., Any], *example_args: Any) -> Tape:

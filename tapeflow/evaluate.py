@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tapeflow.errors import StructureError
-from tapeflow.structure import Leaf, flatten, is_number, leaf_of
-from tapeflow.table import Table, table
+from tapeflow.structure import Floats, Leaf, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
 
 if TYPE_CHECKING:
@@ -61,83 +60,87 @@ def _kind(leaf: Leaf) -> str:
     return "a number" if leaf.shape is None else f"an array of shape {leaf.shape}"
 
 
-class Evaluation:
-    """The methods of `Tape` (its ``evaluator``); forward and backward keep state by thread."""
+_kept = threading.local()
 
-    def __init__(self) -> None:
-        self._kept = threading.local()
 
-    def call(self, tape: Tape, args: tuple[Any, ...]) -> Any:
-        results = sample_program(tape, None).results(checked_leaves(tape, args))
-        structure = tape.output_structure
-        return structure.unflatten(structure.split(results))
+def call(tape: Tape, *args: Any) -> Any:
+    results = sample_program(tape, None).results(checked_leaves(tape, args))
+    structure = tape.output_structure
+    return structure.unflatten(structure.split(results))
 
-    def value_and_grad(self, tape: Tape, args: tuple[Any, ...]) -> tuple[Any, Any]:
-        leaves = checked_leaves(tape, args)
-        if len(tape.outputs) != 1:
-            raise StructureError(
-                f"{tape.name} gives {len(tape.outputs)} numbers, and a gradient is of one: "
-                "use forward and backward with a seed"
-            )
-        results = sample_program(tape, slice(0, tape.n_inputs)).results(leaves)
-        structure = tape.output_structure
-        value = structure.unflatten(structure.split(results[:1]))
-        return value, _gradients(tape, results[1:])
 
-    def forward(self, tape: Tape, args: tuple[Any, ...]) -> Any:
-        leaves = checked_leaves(tape, args)
-        program = sample_program(tape, slice(0, tape.n_inputs))
-        workspace = program.new_workspace()
-        tape.input_structure.pack(leaves, workspace.inputs)
-        program.run_forward(workspace)
-        self._states()[tape] = workspace, False
-        structure = tape.output_structure
-        return structure.unflatten(structure.split(workspace.outputs.copy()))
-
-    def backward(self, tape: Tape, seed: Any) -> Any:
-        if tape not in self._states():
-            raise RuntimeError(f"call forward of {tape.name} before backward: it keeps the values")
-        workspace, _ = self._states()[tape]
-        self._write_seed(tape, seed, workspace)
-        sample_program(tape, slice(0, tape.n_inputs)).run_reverse(workspace)
-        self._states()[tape] = workspace, True
-        return _gradients(tape, workspace.gradients.copy())
-
-    def njit(self, tape: Tape) -> Any:
-        from tapeflow.native import NativeTape
-
-        if "njit" not in tape.prepared:
-            tape.prepared["njit"] = NativeTape(tape)
-        return tape.prepared["njit"]
-
-    def table(self, tape: Tape) -> Table:
-        workspace, swept = self._states().get(tape, (None, False))
-        result = table(
-            tape,
-            None if workspace is None else workspace.values,
-            workspace.cotangents if workspace is not None and swept else None,
+def value_and_grad(tape: Tape, *args: Any) -> tuple[Any, Any]:
+    leaves = checked_leaves(tape, args)
+    if len(tape.outputs) != 1:
+        raise StructureError(
+            f"{tape.name} gives {len(tape.outputs)} numbers, and a gradient is of one: "
+            "use forward and backward with a seed"
         )
-        print(result)
-        return result
+    results = sample_program(tape, slice(0, tape.n_inputs)).results(leaves)
+    structure = tape.output_structure
+    value = structure.unflatten(structure.split(results[:1]))
+    return value, _gradients(tape, results[1:])
 
-    def _states(self) -> Any:
-        """This thread's last forward of each tape: its workspace, and whether backward has run."""
-        if not hasattr(self._kept, "states"):
-            self._kept.states = weakref.WeakKeyDictionary()
-        return self._kept.states
 
-    def _write_seed(self, tape: Tape, seed: Any, workspace: "Workspace") -> None:
-        structure = tape.output_structure
-        if len(tape.outputs) == 1 and is_number(seed):
-            workspace.seeds[0] = seed
-            return
-        leaves, treedef = flatten(seed)
-        if treedef != structure.treedef or tuple(map(leaf_of, leaves)) != structure.leaves:
-            raise StructureError(
-                f"{tape.name} gives {len(tape.outputs)} numbers, as {_show(structure.treedef)}: "
-                "pass a seed of the same structure and shapes"
-            )
-        structure.pack(leaves, workspace.seeds)
+def forward(tape: Tape, *args: Any) -> Any:
+    leaves = checked_leaves(tape, args)
+    program = sample_program(tape, slice(0, tape.n_inputs))
+    workspace = program.new_workspace()
+    tape.input_structure.pack(leaves, workspace.inputs)
+    program.run_forward(workspace)
+    _states()[tape] = workspace, False
+    structure = tape.output_structure
+    return structure.unflatten(structure.split(workspace.outputs.copy()))
+
+
+def backward(tape: Tape, seed: Any = 1.0) -> Any:
+    if tape not in _states():
+        raise RuntimeError(f"call forward of {tape.name} before backward: it keeps the values")
+    workspace, _ = _states()[tape]
+    _write_seed(tape, seed, workspace)
+    sample_program(tape, slice(0, tape.n_inputs)).run_reverse(workspace)
+    _states()[tape] = workspace, True
+    return _gradients(tape, workspace.gradients.copy())
+
+
+def njit(tape: Tape) -> Any:
+    from tapeflow.native import NativeTape
+
+    if "njit" not in tape.prepared:
+        tape.prepared["njit"] = NativeTape(tape)
+    return tape.prepared["njit"]
+
+
+def last_sweeps(tape: Tape) -> tuple[Floats | None, Floats | None]:
+    """This thread's last `forward` and `backward` of a tape: a value and a cotangent for each slot.
+
+    None where there was none.
+    """
+    workspace, swept = _states().get(tape, (None, False))
+    if workspace is None:
+        return None, None
+    return workspace.values, workspace.cotangents + 0.0 if swept else None
+
+
+def _states() -> Any:
+    """This thread's last forward of each tape: its workspace, and whether backward has run."""
+    if not hasattr(_kept, "states"):
+        _kept.states = weakref.WeakKeyDictionary()
+    return _kept.states
+
+
+def _write_seed(tape: Tape, seed: Any, workspace: "Workspace") -> None:
+    structure = tape.output_structure
+    if len(tape.outputs) == 1 and is_number(seed):
+        workspace.seeds[0] = seed
+        return
+    leaves, treedef = flatten(seed)
+    if treedef != structure.treedef or tuple(map(leaf_of, leaves)) != structure.leaves:
+        raise StructureError(
+            f"{tape.name} gives {len(tape.outputs)} numbers, as {_show(structure.treedef)}: "
+            "pass a seed of the same structure and shapes"
+        )
+    structure.pack(leaves, workspace.seeds)
 
 
 def _gradients(tape: Tape, flat: Any) -> Any:

@@ -6,10 +6,12 @@ A value is a run of slots: one of a number, many of an array. An instruction wit
 parameters, which say how long its operands' runs are and how they are folded.
 """
 
-from collections.abc import Sequence
+import functools
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,15 +37,30 @@ class Location(NamedTuple):
         return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}"
 
 
-class Evaluator(Protocol):
-    """What runs tapes. The layer above provides it (see ``api.py``), so this one stays below."""
+F = TypeVar("F", bound=Callable[..., Any])
 
-    def call(self, tape: "Tape", args: tuple[Any, ...]) -> Any: ...
-    def value_and_grad(self, tape: "Tape", args: tuple[Any, ...]) -> tuple[Any, Any]: ...
-    def forward(self, tape: "Tape", args: tuple[Any, ...]) -> Any: ...
-    def backward(self, tape: "Tape", seed: Any) -> Any: ...
-    def table(self, tape: "Tape") -> Any: ...
-    def njit(self, tape: "Tape") -> Any: ...
+
+def provided_by(module: str) -> Callable[[F], F]:
+    """A method of `Tape` whose body is the function of its name in a module of a layer above.
+
+    The module is imported when the method is first called, so this layer stays below it. The
+    function takes the tape and then the method's own parameters.
+    """
+
+    def declare(method: F) -> F:
+        body: Callable[..., Any] | None = None
+
+        @functools.wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal body
+            if body is None:
+                body = getattr(importlib.import_module(module), method.__name__.strip("_"))
+            return body(*args, **options)
+
+        call.__dict__["provided_by"] = module
+        return cast(F, call)
+
+    return declare
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,8 +101,6 @@ class Tape:
     """Runs of instructions, first to last + 1, that a reverse sweep may compute again."""
     prepared: dict[Any, Any] = field(default_factory=dict, init=False)
     """What the layers above have made of the tape, to be made only once."""
-
-    evaluator: ClassVar[Evaluator]
 
     def __post_init__(self) -> None:
         for name, dtype in _ARRAYS.items():
@@ -210,11 +225,12 @@ class Tape:
 
     # The lecture's computational graph, and one-sample evaluation, by the layers above.
 
+    @provided_by("tapeflow.evaluate")
     def __call__(self, *args: Any) -> Any:
         """The recorded function's value at other arguments of the same structure and shapes."""
-        return self.evaluator.call(self, args)
 
-    def value_and_grad(self, *args: Any) -> tuple[Any, Any]:
+    @provided_by("tapeflow.evaluate")
+    def value_and_grad(self, *args: Any) -> Any:
         """The value and the gradient in every argument, for a tape with one number as result.
 
         Returns ``(value, gradient)``; the gradient has the structure of the argument, or is a
@@ -225,15 +241,15 @@ class Tape:
         >>> tpf.record(lambda x, y: x * y, 1.0, 1.0).value_and_grad(3.0, 4.0)
         (12.0, (4.0, 3.0))
         """
-        return self.evaluator.value_and_grad(self, args)
 
+    @provided_by("tapeflow.evaluate")
     def forward(self, *inputs: Any) -> Any:
         """Run every gate at these inputs, keep each one's value for `backward`, give the output.
 
         The values are kept for the calling thread alone.
         """
-        return self.evaluator.forward(self, inputs)
 
+    @provided_by("tapeflow.evaluate")
     def backward(self, seed: Any = 1.0) -> Any:
         """The gradients of the inputs, from the values that the last `forward` kept.
 
@@ -244,21 +260,21 @@ class Tape:
         >>> tape.forward(3.0, 4.0), tape.backward()
         (12.0, (4.0, 3.0))
         """
-        return self.evaluator.backward(self, seed)
 
+    @provided_by("tapeflow.evaluate")
     def njit(self) -> Any:
         """A `NativeTape`, which functions compiled with Numba can call, for one number as result.
 
         Raises TapeError for several results, and where operations run in Python.
         """
-        return self.evaluator.njit(self)
 
+    @provided_by("tapeflow.graphs.table")
     def table(self) -> Any:
         """Print and return the Wengert list: each gate, its operands, value and gradient.
 
-        Values and gradients are those of the last `forward` and `backward` in this thread.
+        Values and gradients are those of the last `forward` and `backward` in this thread. In a
+        notebook it is not printed, as it shows itself there.
         """
-        return self.evaluator.table(self)
 
 
 _ARRAYS: dict[str, type[np.generic]] = {

@@ -79,7 +79,7 @@ def check_sample(tape: Tape, data: st.DataObject) -> None:
 def test_every_slot_is_kept_for_the_table(tape: Tape, data: st.DataObject) -> None:
     inputs = batch_of(tape, data, 1)
     tape.forward(*inputs[:, 0].tolist())
-    rows = list(tpf.Tape.evaluator.table(tape))
+    rows = list(tape.table())
     expected = reference.forward(tape, inputs)[:, 0]
     shown = [row.value for row in rows]
     slots = [*range(tape.n_inputs), *range(int(tape.slots[0]), tape.n_slots)]

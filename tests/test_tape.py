@@ -1,5 +1,7 @@
 """A tape's arrays: read-only, copied, and verified before anything runs."""
 
+import importlib
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -121,3 +123,17 @@ def test_an_empty_tape() -> None:
     assert len(tape) == 0
     assert tape.value_and_grad(3.0) == (3.0, 1.0)
     assert np.array_equal(tpf.vmap(lambda x: 2.0)(np.ones(3)), [2.0, 2.0, 2.0])
+
+
+def test_every_method_that_a_layer_above_provides_is_there() -> None:
+    """Its parameters are those of the declaration, which has the documentation."""
+    declared = {
+        name: method for name, method in vars(tpf.Tape).items() if hasattr(method, "provided_by")
+    }
+    assert {"__call__", "forward", "table"} <= declared.keys()
+    for name, method in declared.items():
+        body = getattr(importlib.import_module(method.provided_by), name.strip("_"))
+        own = list(inspect.signature(body).parameters.values())[1:]
+        stated = list(inspect.signature(method).parameters.values())[1:]
+        assert [(p.kind, p.default) for p in own] == [(p.kind, p.default) for p in stated], name
+        assert method.__doc__ or name == "_repr_mimebundle_", name

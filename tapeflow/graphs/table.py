@@ -1,8 +1,10 @@
 """The Wengert list as a table: each gate with its operands, value and gradient."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tapeflow.evaluate import last_sweeps
+from tapeflow.graphs.report import Report, Section, number, show
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 
@@ -20,7 +22,7 @@ class Row:
 
 
 @dataclass(frozen=True, repr=False)
-class Table:
+class Table(Report):
     """The Wengert list of a tape; print it, or go through its rows."""
 
     name: str
@@ -35,35 +37,29 @@ class Table:
     def __repr__(self) -> str:
         return f"<tapeflow table of {self.name}: {len(self.rows)} rows>"
 
-    def __str__(self) -> str:
-        cells = [("slot", "gate", "operands", "value", "gradient", "source")]
-        cells += [
+    def sections(self) -> Sequence[Section]:
+        rows = [
             (
                 row.slot,
                 row.gate,
                 ", ".join(row.operands),
-                _number(row.value),
-                _number(row.gradient),
+                number(row.value),
+                number(row.gradient),
                 row.source,
             )
             for row in self.rows
         ]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        numeric = {3, 4}
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if k in numeric else cell.ljust(width)
-                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in cells
-        )
+        headings = ("slot", "gate", "operands", "value", "gradient", "source")
+        return [Section(headings, ("text", "text", "text", "value", "gradient", "text"), rows)]
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+def table(tape: Tape) -> Table:
+    result = table_of(tape, *last_sweeps(tape))
+    show(result)
+    return result
 
 
-def table(tape: Tape, values: Floats | None, cotangents: Floats | None) -> Table:
+def table_of(tape: Tape, values: Floats | None, cotangents: Floats | None) -> Table:
     """The rows of a tape: inputs first, then gates in the order they run.
 
     values, cotangents: one number a slot, or None where there are none yet.
@@ -75,7 +71,7 @@ def table(tape: Tape, values: Floats | None, cotangents: Floats | None) -> Table
             gate,
             operands,
             None if values is None else float(values[slot]),
-            None if cotangents is None else float(cotangents[slot]) + 0.0,
+            None if cotangents is None else float(cotangents[slot]),
             source,
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tapeflow import linalg, nn, optim, special
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
+from tapeflow.auxiliary import stop_gradient
 from tapeflow.checking import check_grads
 from tapeflow.checkpoint import checkpoint
 from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
@@ -45,13 +46,14 @@ __all__ = [
     "optim",
     "record",
     "special",
+    "stop_gradient",
     "value_and_grad",
     "vjp",
     "vmap",
-    *_FUNCTIONS,
+    *(name for name in _FUNCTIONS if name != "stop_gradient"),
 ]
 
-globals().update(_FUNCTIONS)
+globals().update({**_FUNCTIONS, "stop_gradient": stop_gradient})
 
 if TYPE_CHECKING:
 

@@ -5,12 +5,13 @@ import itertools
 import operator
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optree
 
+from tapeflow.arguments import Part, argument_numbers, check_real, parts_of
+from tapeflow.auxiliary import with_aux, without_aux
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.evaluate import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
@@ -89,41 +90,43 @@ def function(function: Callable[..., Any]) -> Function:
     return Function(function)
 
 
-def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> "Gradient":
+def grad(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> "Gradient":
     """The gradient of a function that returns one number.
 
-    argnums: which argument or arguments to differentiate in. The gradient has the structure,
-    shapes and dtypes of the argument; with several argnums it is a tuple. The function is
-    recorded on the first call and replayed after, as by `function`.
+    argnums: which argument or arguments to differentiate in, from the last one where negative. The
+    gradient has the structure, shapes and dtypes of the argument; with several argnums it is a
+    tuple. has_aux: the function returns a pair, its value and what goes with it (numbers and
+    arrays, in any structure), and a call gives ``(gradient, aux)``. The function is recorded on the
+    first call and replayed after, as by `function`.
 
-    Raises StructureError if the result is not one number or an argnum is out of range, and
-    TypeError for an integer in an argument to differentiate in.
+    Raises StructureError if the result is not one number (or such a pair), or an argnum is out of
+    range, and TypeError for an integer in an argument to differentiate in.
 
     >>> tpf.grad(lambda x: x * x)(3.0)
     6.0
-    >>> tpf.grad(lambda w, x: np.sum(w * x), argnums=1)(np.ones(2), {"a": 1.0}["a"])
+    >>> tpf.grad(lambda w, x: np.sum(w * x), argnums=-1)(np.ones(2), 1.0)
     2.0
+    >>> tpf.grad(lambda x: (x * x, {"half": x / 2.0}), has_aux=True)(3.0)
+    (6.0, {'half': 1.5})
     """
-    return Gradient(function, argnums, with_value=False)
+    return Gradient(function, argnums, False, has_aux)
 
 
-def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> "Gradient":
+def value_and_grad(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> "Gradient":
     """The value and the gradient of a function that returns one number, as `grad` gives it.
+
+    With has_aux a call gives ``((value, aux), gradient)``.
 
     >>> tpf.value_and_grad(lambda x: x * x)(3.0)
     (9.0, 6.0)
+    >>> tpf.value_and_grad(lambda x: (x * x, x + 1.0), has_aux=True)(3.0)
+    ((9.0, 4.0), 6.0)
     """
-    return Gradient(function, argnums, with_value=True)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One argument to differentiate in: its leaves, their slots, and its structure alone."""
-
-    argument: int
-    leaves: slice
-    slots: slice
-    structure: Structure
+    return Gradient(function, argnums, True, has_aux)
 
 
 class Replay:
@@ -140,7 +143,8 @@ class Replay:
         last = max((part.slots.stop for part in parts), default=0)
         self.program = sample_program(tape, slice(first, last))
         self.structure, self.output = tape.input_structure, tape.output_structure
-        self.single, self.with_value = gradient.single, gradient.with_value
+        self.single, self.finish = gradient.single, gradient.finish
+        self.with_value, self.n_outputs = gradient.needs_value, len(tape.outputs)
         leaves = optree.tree_leaves(args)
         self.arg_types = list(map(type, args))
         self.types = list(map(type, leaves))
@@ -160,7 +164,7 @@ class Replay:
             len(shape) == 1 for _, shape, _ in self.arrays
         )
         self.pack = struct.Struct(f"{size}d").pack_into
-        self.unpack = struct.Struct(f"{1 + size}d").unpack_from
+        self.unpack = struct.Struct(f"{self.n_outputs + size}d").unpack_from
         self.build = [self._builder(part, args) for part in parts]
         self.gather = self._gatherer(parts)
         plain = self.floats_only and self.output == NUMBER
@@ -207,12 +211,11 @@ class Replay:
             flat = workspace.take_results()
         workspace.home.append(workspace)
         gradient = self.gather(flat)
-        return (self.value(flat), gradient) if self.with_value else gradient
+        return self.finish(self.value(flat), gradient) if self.with_value else gradient
 
     def _value(self, flat: Any) -> Any:
-        value = float(flat[0])
-        shape = self.output.leaves[0].shape
-        return self.output.unflatten([value if shape is None else np.full(shape, value)])
+        own = flat[: self.n_outputs]
+        return self.output.unflatten(self.output.split(np.array(own)))
 
     def _gatherer(self, parts: Sequence[Part]) -> Callable[[Any], Any]:
         """What makes the gradient in all arguments."""
@@ -221,12 +224,12 @@ class Replay:
             return build[0]
         numbers = all(self.arg_types[part.argument] is float for part in parts)
         if self.floats_only and numbers and len(parts) > 1:
-            return operator.itemgetter(*(1 + part.slots.start for part in parts))
+            return operator.itemgetter(*(self.n_outputs + part.slots.start for part in parts))
         return lambda flat: tuple([own(flat) for own in build])
 
     def _builder(self, part: Part, args: tuple[Any, ...]) -> Callable[[Any], Any]:
         """What makes an argument's gradient of the outputs and gradients in one run."""
-        own = slice(1 + part.slots.start, 1 + part.slots.stop)
+        own = slice(self.n_outputs + part.slots.start, self.n_outputs + part.slots.stop)
         structure, treedef = part.structure, part.structure.treedef
         kind = self.arg_types[part.argument]
         if self.floats_only:
@@ -261,12 +264,20 @@ class Gradient:
     """What ``tpf.grad`` and ``tpf.value_and_grad`` make."""
 
     def __init__(
-        self, function: Callable[..., Any], argnums: int | Sequence[int], with_value: bool
+        self,
+        function: Callable[..., Any],
+        argnums: int | Sequence[int],
+        with_value: bool,
+        has_aux: bool = False,
     ) -> None:
-        self.recorded = Recorded(plain(function))
-        self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        self.single = isinstance(argnums, int)
-        self.with_value = with_value
+        self.recorded = self.nested = Recorded(plain(function))
+        if has_aux:
+            # An enclosing derivative sees the aux; the native sweep seeds every result.
+            self.recorded = Recorded(with_aux(plain(function), stopped=True))
+            self.nested = Recorded(with_aux(plain(function)))
+        self.argnums, self.single = argument_numbers(argnums)
+        self.with_value, self.has_aux = with_value, has_aux
+        self.needs_value = with_value or has_aux
         self.__name__ = f"gradient of {self.recorded.name}"
         self._last: Replay | None = None
 
@@ -289,71 +300,53 @@ class Gradient:
         self._last = replay = Replay(self, tape, parts, args)
         return replay(leaves)
 
+    def finish(self, value: Any, gradient: Any) -> Any:
+        """What a call gives. value: what the function returns, where that is needed."""
+        if self.has_aux:
+            value, aux = value
+            return ((value, aux), gradient) if self.with_value else (gradient, aux)
+        return (value, gradient) if self.with_value else gradient
+
     def check_scalar(self, tape: Tape) -> None:
-        if len(tape.outputs) != 1:
+        """StructureError unless there is one number to differentiate."""
+        n = len((without_aux(tape) if self.has_aux else tape).outputs)
+        if n != 1:
             raise StructureError(
-                f"{self.recorded.name} returns {len(tape.outputs)} numbers, "
-                "and a gradient is of one: sum them, or choose one"
+                f"{self.recorded.name} returns {n} numbers, and a gradient is of one: "
+                "sum them, choose one, or use tpf.jacobian"
             )
 
     def parts(self, structure: Structure) -> list[Part]:
-        """The arguments to differentiate in; StructureError for one that is not there."""
-        children = structure.treedef.children()
-        firsts = np.cumsum([0, *(child.num_leaves for child in children)]).tolist()
-        bounds = [first for first, _ in structure.bounds] + [structure.size]
-        parts = []
-        for argnum in self.argnums:
-            if not isinstance(argnum, int):
-                raise TypeError(f"argnums must be an int or several, not {argnum!r}")
-            if not -len(children) <= argnum < len(children):
-                raise StructureError(
-                    f"argnums={argnum} is out of range: {self.recorded.name} "
-                    f"was called with {len(children)} arguments"
-                )
-            argument = argnum % len(children)
-            own = slice(firsts[argument], firsts[argument + 1])
-            parts.append(
-                Part(
-                    argument,
-                    own,
-                    slice(bounds[own.start], bounds[own.stop]),
-                    Structure(children[argument], structure.leaves[own]),
-                )
-            )
-        return parts
+        """The arguments to differentiate in."""
+        return parts_of(structure, self.argnums, self.recorded.name)
 
     def check_real(self, leaves: Sequence[Any], parts: Sequence[Part]) -> None:
         """TypeError for an integer in an argument to differentiate in."""
         for part in parts:
-            for leaf in leaves[part.leaves]:
-                if not np.issubdtype(getattr(leaf, "dtype", type(leaf)), np.floating):
-                    what = getattr(leaf, "dtype", type(leaf).__name__)
-                    instead = "x.astype(float)" if isinstance(leaf, np.ndarray) else "3.0, not 3"
-                    raise TypeError(
-                        f"cannot differentiate {self.recorded.name} in an integer ({what}): "
-                        f"pass a real number, as in {instead}"
-                    )
+            check_real(self.recorded.name, leaves[part.leaves])
 
     def _inline(self, leaves: list[Any], treedef: optree.PyTreeSpec) -> Any:
         """The gradient as instructions of the recording in progress."""
-        tape, captures = self.recorded.trace(leaves, treedef)
+        tape, captures = self.nested.trace(leaves, treedef)
         self.check_scalar(tape)
         structure = Structure(treedef, tuple(map(traced_leaf, leaves)))
         parts = self.parts(structure)
+        self.check_real(leaves, parts)
         wanted = [False] * len(tape.input_structure.leaves)
         for part in parts:
             wanted[part.leaves] = [True] * (part.leaves.stop - part.leaves.start)
-        results = iter(inline(pullback(tape, wanted), [*leaves, *captures, 1.0]))
-        value = tape.output_structure.unflatten(
-            [next(results) for _ in tape.output_structure.leaves]
-        )
+        alone = without_aux(tape) if self.has_aux else tape
+        results = iter(inline(pullback(alone, wanted), [*leaves, *captures, 1.0]))
+        values = [next(results) for _ in alone.output_structure.leaves]
+        if self.has_aux:
+            values = inline(tape, [*leaves, *captures])
+        value = tape.output_structure.unflatten(values)
         found = {k: next(results) for k in range(len(wanted)) if wanted[k]}
         gradients = tuple(
             part.structure.unflatten(found[k] for k in range(part.leaves.start, part.leaves.stop))
             for part in parts
         )
-        gradient = gradients[0] if self.single else gradients
-        return (value, gradient) if self.with_value else gradient
+        return self.finish(value, gradients[0] if self.single else gradients)
 
     def __repr__(self) -> str:
         return f"<{self.__name__}>"

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.api import Function, Gradient, Part, grad, plain
+from tapeflow.api import Function, Gradient, grad, plain
+from tapeflow.arguments import Part, argument_numbers, check_range, check_real
+from tapeflow.auxiliary import with_aux, without_aux
 from tapeflow.errors import StructureError
 from tapeflow.evaluate import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
-from tapeflow.structure import Structure
+from tapeflow.structure import Structure, outline
 from tapeflow.tape import Tape
 from tapeflow.tracers import is_traced, lift
 from tapeflow.transforms import inline, pullback, pushforward
@@ -22,12 +24,13 @@ from tapeflow.vmap import vmap
 MODES = ("auto", "forward", "reverse")
 
 
-def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], Any]]:
+def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """The value at some arguments, and the function that pulls cotangents back to them.
 
     Returns ``(value, pull)``. ``pull(cotangent)``, whose argument has the structure and shapes of
     the value, gives a tuple with the product of the cotangent and the Jacobian in each argument,
-    in that argument's structure.
+    in that argument's structure. has_aux: the function returns a pair, its value and what goes
+    with it and is not differentiated; the result is then ``(value, pull, aux)``.
 
     Raises StructureError for a cotangent of another structure or shape, and TypeError for an
     integer among the arguments.
@@ -36,7 +39,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
     >>> value, pull((1.0, 10.0))
     ((12.0, 7.0), (14.0, 13.0))
     """
-    point = _Point(_recorded(function), primals)
+    point = _Point(_recorded(function, has_aux), primals, has_aux)
 
     def pull(cotangent: Any) -> Any:
         seed = _flat(cotangent, point.tape.output_structure, "cotangent", point.tape.name)
@@ -44,61 +47,97 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
         gradients: Any = point.structure.unflatten(results[point.n_outputs :])
         return gradients
 
-    return point.value(), pull
+    return (point.value(), pull, point.aux()) if has_aux else (point.value(), pull)
 
 
 def jvp(
-    function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
-) -> tuple[Any, Any]:
+    function: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+) -> Any:
     """The value at some arguments, and the product of the Jacobian and a tangent.
 
     primals: the arguments; tangents: one for each, of its structure and shapes. Returns
-    ``(value, tangent)``, the tangent in the value's structure. Raises as `vjp`.
+    ``(value, tangent)``, the tangent in the value's structure; with has_aux, which is as in `vjp`,
+    ``(value, tangent, aux)``. Raises as `vjp`.
 
     >>> tpf.jvp(lambda x, y: (x * y, x + y), (3.0, 4.0), (1.0, 0.0))
     ((12.0, 7.0), (4.0, 1.0))
     """
-    for given in (primals, tangents):
-        if not isinstance(given, (tuple, list)):
-            raise TypeError("give the primals, and the tangents, as a tuple with one an argument")
-    return _Point(_recorded(function), tuple(primals)).push(tuple(tangents))
+    _check_tuples(primals, tangents)
+    point = _Point(_recorded(function, has_aux), tuple(primals), has_aux)
+    value, tangent = point.push(tuple(tangents))
+    return (value, tangent, point.aux()) if has_aux else (value, tangent)
 
 
-def linearize(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+def linearize(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """The value at some arguments, and the function's linear part there.
 
-    Returns ``(value, push)``; ``push(*tangents)`` is the tangent that `jvp` gives. Raises as `vjp`.
+    Returns ``(value, push)``; ``push(*tangents)`` is the tangent that `jvp` gives. With has_aux,
+    which is as in `vjp`, ``(value, push, aux)``. Raises as `vjp`.
 
     >>> value, push = tpf.linearize(lambda x: np.sin(x), 0.0)
     >>> push(1.0), push(-2.0)
     (1.0, -2.0)
     """
-    point = _Point(_recorded(function), primals)
-    return point.value(), lambda *tangents: point.push(tangents)[1]
+    point = _Point(_recorded(function, has_aux), primals, has_aux)
+
+    def push(*tangents: Any) -> Any:
+        return point.push(tangents)[1]
+
+    return (point.value(), push, point.aux()) if has_aux else (point.value(), push)
 
 
-def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+def hvp(
+    function: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    argnums: int | Sequence[int] | None = None,
+) -> Any:
     """The product of the Hessian, of a function that returns one number, and a tangent.
 
-    primals, tangents: as in `jvp`. The result has the structure of the argument, or is a tuple with
-    one for each of several. It costs some gradients, and no Hessian is formed. Raises as `grad` and
-    `jvp`.
+    primals: the arguments. argnums: which of them to differentiate in, all if None. tangents: a
+    tuple with one for each of those, of its structure and shapes. The result has the structure of
+    the argument where it is one alone (the only one, or argnums an int), or is a tuple with one for
+    each of several. It costs some gradients, and no Hessian is formed. Raises as `grad` and `jvp`.
 
     >>> tpf.hvp(lambda x: np.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))
     array([ 6., 12.])
+    >>> tpf.hvp(lambda a, x: a * x**3, (2.0, 1.0), (1.0,), argnums=1)
+    12.0
     """
-    argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(grad(function, argnums), primals, tangents)[1]
+    _check_tuples(primals, tangents)
+    if argnums is None:
+        argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
+    chosen, single = argument_numbers(argnums)
+    for k in chosen:
+        check_range(k, len(primals), _name(function))
+    chosen = tuple(k % len(primals) for k in chosen)
+
+    def of_chosen(*arguments: Any) -> Any:
+        given = list(primals)
+        for k, argument in zip(chosen, arguments, strict=True):
+            given[k] = argument
+        return grad(function, chosen[0] if single else chosen)(*given)
+
+    of_chosen.__name__ = _name(function)
+    return jvp(of_chosen, [primals[k] for k in chosen], tangents)[1]
 
 
 def jacobian(
-    function: Callable[..., Any], argnums: int | Sequence[int] = 0, mode: str = "auto"
+    function: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    mode: str = "auto",
+    has_aux: bool = False,
 ) -> "Jacobian":
     """The Jacobian of a function of numbers and arrays, all at once.
 
     argnums: which argument or arguments to differentiate in. mode: "forward" pushes a tangent for
     each number of the arguments, "reverse" pulls a cotangent for each number of the result, "auto"
-    is the one of fewer. Either is one sweep with the seeds as lanes.
+    is the one of fewer. Either is one sweep with the seeds as lanes. has_aux: the function returns
+    a pair, its value and what goes with it and is not differentiated, and a call gives
+    ``(jacobian, aux)``.
 
     The result has the structure of the value, and in the place of each of its arrays the structure
     of the argument (a tuple, for several), with an array of the shapes of both, the value's first.
@@ -110,34 +149,42 @@ def jacobian(
     array([[3., 0., 1.],
            [0., 3., 2.]])
     """
-    return Jacobian(function, argnums, mode)
+    return Jacobian(function, argnums, mode, has_aux)
 
 
-def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> "Jacobian":
+def hessian(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> "Jacobian":
     """The second derivatives of a function that returns one number: the `jacobian` of its `grad`.
+
+    argnums, has_aux: as in `jacobian`.
 
     >>> tpf.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
     array([[4., 2.],
            [2., 0.]])
     """
-    return Jacobian(grad(function, argnums), argnums, "auto")
+    return Jacobian(grad(function, argnums, has_aux), argnums, "auto", has_aux)
 
 
 class Jacobian:
     """What ``tpf.jacobian`` and ``tpf.hessian`` make."""
 
     def __init__(
-        self, function: Callable[..., Any], argnums: int | Sequence[int], mode: str
+        self,
+        function: Callable[..., Any],
+        argnums: int | Sequence[int],
+        mode: str,
+        has_aux: bool,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         # A gradient knows which arguments it is in.
-        self._gradient = Gradient(function, argnums, with_value=False)
+        self._gradient = Gradient(function, argnums, False, has_aux)
         self._mode = mode
         self.__name__ = f"jacobian of {self._gradient.recorded.name}"
 
     def __call__(self, *args: Any) -> Any:
-        point = _Point(self._gradient.recorded, args, real=False)
+        point = _Point(self._gradient.nested, args, self._gradient.has_aux, real=False)
         parts = self._gradient.parts(point.structure)
         self._gradient.check_real(point.leaves, parts)
         wanted = [False] * len(point.leaves)
@@ -152,7 +199,8 @@ class Jacobian:
             by_leaf = dict(zip(np.flatnonzero(wanted).tolist(), row, strict=True))
             own = [self._argument(part, by_leaf) for part in parts]
             results.append(own[0] if self._gradient.single else tuple(own))
-        return output.treedef.unflatten(results)
+        found = output.treedef.unflatten(results)
+        return (found, point.aux()) if self._gradient.has_aux else found
 
     def _argument(self, part: Part, by_leaf: dict[int, Any]) -> Any:
         own = [by_leaf[k] for k in range(part.leaves.start, part.leaves.stop)]
@@ -193,14 +241,17 @@ class _Point:
     """A function recorded at some arguments, plain or traced.
 
     leaves: of the arguments, then the values of enclosing recordings that the function closes over.
-    every: flags the former. real: whether integers among the arguments are refused.
+    every: flags the former. has_aux: what goes with the value is not differentiated. real: whether
+    integers among the arguments are refused.
     """
 
-    def __init__(self, recorded: Recorded, primals: tuple[Any, ...], real: bool = True) -> None:
+    def __init__(
+        self, recorded: Recorded, primals: tuple[Any, ...], has_aux: bool, real: bool = True
+    ) -> None:
         leaves, treedef, traced = flatten_args(primals)
         self.structure = Structure(treedef, tuple(map(traced_leaf, leaves)))
         if real:
-            _check_real(recorded.name, leaves)
+            check_real(recorded.name, leaves)
         captures: list[Any] = []
         if not traced:
             self.tape = recorded.tape(leaves, treedef)
@@ -208,7 +259,14 @@ class _Point:
             self.tape, captures = recorded.trace(leaves, treedef)
         self.leaves = [*leaves, *captures]
         self.every = [True] * len(leaves) + [False] * len(captures)
+        self.whole = self.tape
+        if has_aux:
+            self.tape = without_aux(self.tape)
         self.n_outputs = len(self.tape.output_structure.leaves)
+
+    def aux(self) -> Any:
+        """What goes with the value."""
+        return self.whole.output_structure.unflatten(_evaluate(self.whole, self.leaves))[1]
 
     def value(self) -> Any:
         return self.tape.output_structure.unflatten(_evaluate(self.tape, self.leaves))
@@ -250,7 +308,9 @@ class _Point:
         return made
 
 
-def _recorded(function: Callable[..., Any]) -> Recorded:
+def _recorded(function: Callable[..., Any], has_aux: bool) -> Recorded:
+    if has_aux:
+        return Recorded(with_aux(plain(function)))
     return function.recorded if isinstance(function, Function) else Recorded(plain(function))
 
 
@@ -261,25 +321,29 @@ def _evaluate(tape: Tape, leaves: Sequence[Any]) -> list[Any]:
     return list(tape.output_structure.split(sample_program(tape, None).results(leaves)))
 
 
-def _check_real(name: str, leaves: Sequence[Any]) -> None:
-    for leaf in leaves:
-        if not np.issubdtype(getattr(leaf, "dtype", type(leaf)), np.floating):
-            what = getattr(leaf, "dtype", type(leaf).__name__)
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _check_tuples(primals: Any, tangents: Any) -> None:
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
             raise TypeError(
-                f"cannot differentiate {name} in an integer ({what}): pass a real number"
+                f"give the {what} as a tuple with one an argument, as in (x,), "
+                f"not as a {type(given).__name__}"
             )
 
 
 def _flat(given: Any, structure: Structure, what: str, name: str) -> Any:
     """The numbers of a cotangent, or of tangents, one after the other."""
     leaves, treedef, traced = flatten_args((given,))
-    shapes = [traced_leaf(leaf).shape or () for leaf in leaves]
-    expected = [leaf.shape or () for leaf in structure.leaves]
-    if treedef.children()[0] != structure.treedef or shapes != expected:
+    found = Structure(treedef.children()[0], tuple(map(traced_leaf, leaves)))
+    shapes, expected = ([leaf.shape or () for leaf in own.leaves] for own in (found, structure))
+    if found.treedef != structure.treedef or shapes != expected:
         of = "its value" if what == "cotangent" else "the primals"
         raise StructureError(
             f"the {what} of {name} must have the structure and shapes of {of}, "
-            f"{expected}, not {shapes}"
+            f"{outline(structure)}, not {outline(found)}"
         )
     if traced:
         numbers = np.concatenate([lift(leaf).reshape(-1) for leaf in leaves])

@@ -128,3 +128,16 @@ NUMBER = Structure(flatten(0.0)[1], (Leaf(None),))
 def flat_structure(n: int) -> Structure:
     """The structure of n numbers given as n arguments."""
     return Structure(flatten((0.0,) * n)[1], (Leaf(None),) * n)
+
+
+class _Word(str):
+    """Shown as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def outline(structure: Structure) -> str:
+    """A structure as a person would write it, with its leaves' shapes: ``{'w': array(2, 3)}``."""
+    words = ["number" if leaf.shape is None else f"array{leaf.shape}" for leaf in structure.leaves]
+    return repr(structure.unflatten(map(_Word, words)))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from tapeflow.api import Function, Gradient, Part
+from tapeflow.api import Function, Gradient
+from tapeflow.arguments import Part
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.recorded import Recorded, flatten_args
 from tapeflow.structure import Floats, Ints, Structure, is_number, leaf_of
@@ -82,8 +83,9 @@ class Mapped:
             return value
         by_leaf = dict(zip(_wanted_leaves(plan.parts), gradients, strict=True))
         arguments = [self._argument(part, by_leaf, leaves) for part in plan.parts]
-        gradient = arguments[0] if self._gradient.single else tuple(arguments)
-        return (value, gradient) if self._gradient.with_value else gradient
+        return self._gradient.finish(
+            value, arguments[0] if self._gradient.single else tuple(arguments)
+        )
 
     def _plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
@@ -169,7 +171,7 @@ class Mapped:
     def _program(
         self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part], leaves: Sequence[Any]
     ) -> "BatchProgram":
-        with_value = self._gradient is None or self._gradient.with_value
+        with_value = self._gradient is None or self._gradient.needs_value
         columns = np.zeros(tape.n_inputs, np.bool_)
         if self._reduce is None:
             # Gradients of single numbers lie as columns; those of an array side by side.

@@ -63,6 +63,8 @@ ORDER = [
     "graphs",
     "checkpoint",
     "functions",
+    "auxiliary",
+    "arguments",
     "recorded",
     "api",
     "vmap",

@@ -14,6 +14,7 @@ from tapeflow.checking import check_grads
 from tapeflow.checkpoint import checkpoint
 from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
+from tapeflow.files import load
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
 from tapeflow.settings import config
@@ -42,6 +43,7 @@ __all__ = [
     "jvp",
     "linalg",
     "linearize",
+    "load",
     "nn",
     "optim",
     "record",

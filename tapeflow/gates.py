@@ -2,9 +2,10 @@
 
 import copy
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -23,12 +24,12 @@ class PythonGate:
     def __init__(self, name: str, prototype: Any, arity: int) -> None:
         self.name = name
         self.arity = arity
-        self._prototype = prototype
+        self.prototype = prototype
         self.backward_ops: dict[int, Op] = {}
 
     def forward(self, values: list[float]) -> tuple[Any, float]:
         """A fresh instance and its output; GateError where that is not one number."""
-        instance = copy.copy(self._prototype)
+        instance = copy.copy(self.prototype)
         try:
             result = instance.forward(*values)
         except Exception as error:
@@ -68,14 +69,14 @@ class PythonBackward(PythonGate):
 
     def __init__(self, gate: PythonGate, operand: int) -> None:
         super().__init__(gate.name, None, gate.arity + 1)
-        self._gate, self._operand = gate, operand
+        self.gate, self.operand = gate, operand
 
     def forward(self, values: list[float]) -> tuple[Any, float]:
         *operands, flowing = values
         if flowing == 0.0:
             return None, 0.0  # an absolute zero skips the gate
-        instance, _ = self._gate.forward(operands)
-        return None, self._gate.backward(instance, flowing)[self._operand]
+        instance, _ = self.gate.forward(operands)
+        return None, self.gate.backward(instance, flowing)[self.operand]
 
     def backward(self, instance: Any, flowing: float) -> list[float]:
         refuse_second_order(self.name)
@@ -134,6 +135,10 @@ def gate(target: Any) -> Any:
     raise TypeError(f"tpf.gate takes a class or a function, not a {type(target).__name__}")
 
 
+_IS_GATE = "_tapeflow_gate"
+"""The attribute of classes that `gate` has made gates of."""
+
+
 def _gate_class(cls: type) -> type:
     for method in ("forward", "backward"):
         if not callable(getattr(cls, method, None)):
@@ -150,6 +155,7 @@ def _gate_class(cls: type) -> type:
         return _record(op, operands)
 
     setattr(cls, "__call__", call)  # noqa: B010 - the type checker takes no assignment
+    setattr(cls, _IS_GATE, True)
     return cls
 
 
@@ -168,24 +174,29 @@ class RuleGate:
 
     def __init__(self, rule: Callable[..., tuple[Any, tuple[Any, ...]]]) -> None:
         name = getattr(rule, "__name__", "gate")
-        arity = _arity(rule, name)
+        self.__name__, self.__doc__, self.__module__ = name, rule.__doc__, rule.__module__
+        self.__qualname__: str = getattr(rule, "__qualname__", name)
+        self._rule = rule
+        self.op = Op(FIRST_GATE, name, _arity(rule, name), self.checked, name, name)
 
-        def checked(*operands: Any) -> tuple[Any, tuple[Any, ...]]:
-            result = rule(*operands)
-            if not isinstance(result, tuple) or len(result) != 2:
-                raise GateError(f"gate {name}: return the value and the tuple of partials")
-            value, partials = result
-            if not isinstance(partials, (tuple, list)) or len(partials) != arity:
-                count = len(partials) if isinstance(partials, (tuple, list)) else 1
-                raise GateError(
-                    f"gate {name}: {count} partials for {arity} inputs: "
-                    "return a tuple with one for each"
-                )
-            return value, tuple(partials)
+    def checked(self, *operands: Any) -> tuple[Any, tuple[Any, ...]]:
+        """The value and the partials; GateError where the rule returns something else."""
+        name, arity = self.op.name, self.op.arity
+        result = self._rule(*operands)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise GateError(f"gate {name}: return the value and the tuple of partials")
+        value, partials = result
+        if not isinstance(partials, (tuple, list)) or len(partials) != arity:
+            count = len(partials) if isinstance(partials, (tuple, list)) else 1
+            raise GateError(
+                f"gate {name}: {count} partials for {arity} inputs: "
+                "return a tuple with one for each"
+            )
+        return value, tuple(partials)
 
-        self.__name__ = name
-        self.__doc__ = rule.__doc__
-        self.op = Op(FIRST_GATE, name, arity, checked, name, name)
+    def __reduce__(self) -> str:
+        """Pickled by reference, as the function is that it was made of."""
+        return self.__qualname__
 
     def __call__(self, *operands: Any) -> Any:
         if len(operands) != self.op.arity:
@@ -223,3 +234,36 @@ def _arity(function: Callable[..., Any], name: str) -> int:
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def gate_of(op: Op) -> tuple[Any, int | None]:
+    """What the user made an op of: a rule gate, or an instance of a gate class.
+
+    For the gradient of a gate that runs in Python, the operand it is for as well.
+    """
+    python = op.python
+    if isinstance(python, PythonBackward):
+        return python.gate.prototype, python.operand
+    return (cast(Any, op.rule).__self__ if python is None else python.prototype), None
+
+
+def op_of(target: Any) -> Op:
+    """The op of a gate: a rule gate, an instance of a gate class, or the class itself.
+
+    TypeError for anything else.
+    """
+    if isinstance(target, RuleGate):
+        return target.op
+    instance = target() if inspect.isclass(target) and hasattr(target, _IS_GATE) else target
+    if not hasattr(type(instance), _IS_GATE):
+        raise TypeError(f"{target!r} is not a gate: decorate it with tpf.gate")
+    return _python_op(type(instance).__name__, instance)
+
+
+def is_importable(target: Any) -> bool:
+    """Whether pickle would find a gate, or its class, by module and name."""
+    named: Any = target if isinstance(target, (RuleGate, type)) else type(target)
+    found: Any = sys.modules.get(named.__module__)
+    for part in named.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is named

@@ -103,7 +103,7 @@ class Tape:
     """What the layers above have made of the tape, to be made only once."""
 
     def __post_init__(self) -> None:
-        for name, dtype in _ARRAYS.items():
+        for name, dtype in ARRAYS.items():
             array = _kept(getattr(self, name), dtype)
             if array.ndim != 1:
                 raise TapeError(f"a tape's {name} must be one-dimensional, not {array.ndim}-d")
@@ -172,7 +172,7 @@ class Tape:
     def numbers_only(self) -> bool:
         """Whether every instruction works on single numbers, by kernels of our own."""
         return not len(self.parameters) and not any(
-            opcode in _NEED_ARRAYS for opcode in np.unique(self.opcodes).tolist()
+            opcode in _NEEDARRAYS for opcode in np.unique(self.opcodes).tolist()
         )
 
     def slot_name(self, slot: int, size: int = 1) -> str:
@@ -268,6 +268,29 @@ class Tape:
         Raises TapeError for several results, and where operations run in Python.
         """
 
+    @provided_by("tapeflow.files")
+    def save(self, file: Any) -> None:
+        """Write the tape to a file, from which `tpf.load` reads it: see docs/format.md.
+
+        file: a path, or a file opened for writing bytes. A file that is there is replaced when
+        the new one is whole. It holds the names of the source files, but no code: gates of your
+        own are in it by name. Raises TapeError for what the format cannot hold, such as arguments
+        of a registered class, and OSError where the file cannot be written.
+        """
+
+    @provided_by("tapeflow.files")
+    def __reduce__(self) -> Any:
+        """Pickle the tape as the file that it would be, and verify it again when it is loaded.
+
+        Raises TapeError where it has a gate that another process could not import.
+        """
+
+    def __copy__(self) -> "Tape":
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: Any) -> "Tape":
+        return self
+
     @provided_by("tapeflow.graphs.table")
     def table(self) -> Any:
         """Print and return the Wengert list: each gate, its operands, value and gradient.
@@ -277,7 +300,7 @@ class Tape:
         """
 
 
-_ARRAYS: dict[str, type[np.generic]] = {
+ARRAYS: dict[str, type[np.generic]] = {
     "opcodes": np.uint16,
     "starts": np.int32,
     "operands": np.int32,
@@ -287,8 +310,9 @@ _ARRAYS: dict[str, type[np.generic]] = {
     "parameters": np.int64,
     "parameter_starts": np.int32,
 }
+"""The fields that are arrays, and of which numbers; ``locations`` are of several kinds."""
 
-_NEED_ARRAYS = frozenset(op.opcode for op in OPS if op.array is not None or op.host)
+_NEEDARRAYS = frozenset(op.opcode for op in OPS if op.array is not None or op.host)
 
 
 def _place(first: int, size: int, shape: tuple[int, ...]) -> str:

@@ -30,6 +30,7 @@ ORDER = [
     "trace",
     "numpy_api",
     "gates",
+    "files",
     "reference",
     "memory",
     "jit",

@@ -1,0 +1,136 @@
+"""What a file holds of a tape: each field of `Tape`, as JSON or as an array.
+
+A tape has no other fields, and a test holds that. Of a tape's gates there is the name alone: they
+are the user's code, which no file holds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tapeflow import gates
+from tapeflow.errors import TapeError
+from tapeflow.files import checks, structures
+from tapeflow.ops import Op
+from tapeflow.tape import Location
+
+
+@dataclass
+class Code:
+    """What a file cannot hold, by the names it has there: gates, and classes of named tuples."""
+
+    gates: dict[str, Any] = field(default_factory=dict)
+    types: dict[str, type] = field(default_factory=dict)
+
+    def name(self, gate: Any, name: str) -> str:
+        """The name of a gate in the file; of those that are called alike, each has its own."""
+        names = [name, *(f"{name}#{k}" for k in range(2, len(self.gates) + 2))]
+        return next(n for n in names if self.gates.setdefault(n, gate) is gate)
+
+
+class Codec(NamedTuple):
+    """How a field is written, and read again. ``what`` it is called in errors is its name."""
+
+    encode: Callable[[Any, Code], Any]
+    decode: Callable[[Any, Code], Any]
+
+
+def _encode_sources(sources: tuple[Location, ...], code: Code) -> Any:
+    return [[source.file, source.line, source.function] for source in sources]
+
+
+def _decode_sources(given: Any, code: Code) -> tuple[Location, ...]:
+    found = []
+    for source in checks.of(list, given, "sources"):
+        if len(checks.of(list, source, "a source")) != 3:
+            raise TapeError("a source is not a file, a line and a function")
+        file, line, function = source
+        found.append(
+            Location(
+                checks.text(file, "a source's file"),
+                checks.count(line, "a source's line"),
+                checks.text(function, "a source's function"),
+            )
+        )
+    return tuple(found)
+
+
+def _decode_inputs(given: Any, code: Code) -> Any:
+    structure = structures.decoded(given, code.types, "input_structure")
+    if structure.treedef.type is not tuple:
+        raise TapeError("input_structure is not a tuple of arguments")
+    return structure
+
+
+def _decode_names(given: Any, code: Code) -> tuple[str, ...]:
+    names = checks.of(list, given, "input_names")
+    return tuple(checks.text(name, "an input's name") for name in names)
+
+
+def _encode_gates(ops: tuple[Op, ...], code: Code) -> Any:
+    found = []
+    for op in ops:
+        gate, gradient = gates.gate_of(op)
+        entry = {"name": code.name(gate, op.name), "arity": op.arity}
+        found.append(entry if gradient is None else {**entry, "gradient": gradient})
+    return found
+
+
+def _decode_gates(given: Any, code: Code) -> tuple[Op, ...]:
+    return tuple(_decode_gate(gate, code) for gate in checks.of(list, given, "gates"))
+
+
+def _decode_gate(given: Any, code: Code) -> Op:
+    name = checks.text(checks.member(given, "name", "a gate"), "a gate's name")
+    arity = checks.count(checks.member(given, "arity", "a gate"), "a gate's arity", 2**15)
+    gradient = given.get("gradient")
+    if name not in code.gates:
+        raise TapeError(
+            f"the tape has a gate {name}, which is Python code that a file does not hold: pass it, "
+            f"as in tpf.load(path, gates={{{name!r}: {name.split('#')[0]}}})"
+        )
+    op = gates.op_of(code.gates[name])
+    if gradient is not None:
+        operand = checks.count(gradient, f"the operand of a gradient of {name}")
+        if op.python is None or operand >= op.arity:
+            raise TapeError(f"a gate is the gradient of {name} in an operand that it has not")
+        op = gates.backward_op(op, gradient)
+    if op.arity != arity:
+        raise TapeError(f"gates[{name!r}] takes {op.arity} inputs, and the tape's takes {arity}")
+    return op
+
+
+def _decode_checkpoints(given: Any, code: Code) -> tuple[tuple[int, int], ...]:
+    found = []
+    for pair in checks.of(list, given, "checkpoints"):
+        if len(checks.of(list, pair, "a checkpoint")) != 2:
+            raise TapeError("a checkpoint is not its first instruction and its last")
+        first, last = (checks.count(i, "a checkpoint's instruction") for i in pair)
+        found.append((first, last))
+    return tuple(found)
+
+
+HEADER: dict[str, Codec] = {
+    "name": Codec(lambda name, _: name, lambda given, _: checks.text(given, "name")),
+    "sources": Codec(_encode_sources, _decode_sources),
+    "input_structure": Codec(lambda s, code: structures.encoded(s, code.types), _decode_inputs),
+    "output_structure": Codec(
+        lambda s, code: structures.encoded(s, code.types),
+        lambda given, code: structures.decoded(given, code.types, "output_structure"),
+    ),
+    "input_names": Codec(lambda names, _: list(names), _decode_names),
+    "gates": Codec(_encode_gates, _decode_gates),
+    "checkpoints": Codec(lambda pairs, _: [list(pair) for pair in pairs], _decode_checkpoints),
+}
+"""The fields that are JSON in the header."""
+
+
+def decoded(header: Mapping[str, Any], code: Code) -> dict[str, Any]:
+    """The fields that a header describes; TapeError where it lacks one or has another."""
+    unknown = header.keys() - HEADER.keys()
+    if unknown:
+        raise TapeError(f"the header has a field that a tape has not: {min(unknown)!r}")
+    return {
+        name: codec.decode(checks.member(header, name, "the header"), code)
+        for name, codec in HEADER.items()
+    }

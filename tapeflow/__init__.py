@@ -19,6 +19,7 @@ from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
 from tapeflow.settings import config
 from tapeflow.tape import Tape
+from tapeflow.tracers.plain import concrete
 from tapeflow.vmap import vmap
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "TracingError",
     "check_grads",
     "checkpoint",
+    "concrete",
     "config",
     "function",
     "gate",

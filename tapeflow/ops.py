@@ -34,6 +34,11 @@ class Op:
     array: type[ArrayRule] | None = None
     host: bool = False
 
+    @property
+    def comparison(self) -> bool:
+        """Whether its value is that of a comparison: one or zero."""
+        return self.symbol in ("<", "<=", ">", ">=", "==", "!=")
+
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 

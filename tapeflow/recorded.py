@@ -18,7 +18,7 @@ import optree
 from tapeflow.passes import simplified
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
-from tapeflow.trace import trace
+from tapeflow.trace import numbers_of, trace
 from tapeflow.tracers import TracedArray, Tracer, is_traced, lift
 
 Key = tuple[Any, ...]
@@ -62,10 +62,16 @@ class Recorded:
                 self._tapes[key] = simplified(tape)
             return self._tapes[key]
 
-    def trace(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> tuple[Tape, list[Any]]:
-        """A new tape, and the values of enclosing recordings that the function closes over."""
-        shapes = tuple(traced_leaf(leaf) for leaf in leaves)
-        return trace(self.function, Structure(treedef, shapes), self.names(leaves, treedef))
+    def trace(
+        self, leaves: Sequence[Any], treedef: optree.PyTreeSpec, forced: Sequence[float] = ()
+    ) -> tuple[Tape, list[Any]]:
+        """A new tape, and the values of enclosing recordings that the function closes over.
+
+        forced: what its first guards are decided as, be the leaves as they may.
+        """
+        structure = Structure(treedef, tuple(traced_leaf(leaf) for leaf in leaves))
+        names = self.names(leaves, treedef)
+        return trace(self.function, structure, names, lambda: numbers_of(leaves, structure), forced)
 
     def names(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> list[str]:
         """A name for each leaf of the arguments, as Python would write it: ``params['w']``."""

@@ -1,9 +1,10 @@
 """The tape being written while a function runs."""
 
+import bisect
 import struct
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -11,15 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow.errors import TracingError
-from tapeflow.ops import BY_OPCODE, FIRST_GATE, Op
+from tapeflow.example import CAPTURES, CONSTANTS, Example
+from tapeflow.guards import Notes
+from tapeflow.ops import BY_NAME, BY_OPCODE, FIRST_GATE, Op
 from tapeflow.sources import refuse, user_frame
 from tapeflow.structure import Floats, Structure
 from tapeflow.tape import MAX_SLOTS, Location, Tape
-
-# While recording, inputs are numbered from 0 and results follow; what is only counted at the end
-# is negative: constants from the first number up, values of enclosing recordings from the second.
-_CONSTANTS = -(2**30)
-_CAPTURES = -(2**31) + 1
 
 _CHUNK = 1 << 16
 """Numbers settled together: what is needed on the way stays small for a long tape."""
@@ -40,10 +38,18 @@ class Recorder:
     """A tape being written.
 
     As a context manager it is the recording in progress: tracers of those around it are captured.
-    share: give an instruction that is there already its old slot instead of a new one.
+    share: give an instruction that is there already its old slot instead of a new one. example:
+    gives the inputs' numbers at the point where guards are decided; without one there can be no
+    guards. forced: what the first guards are decided as instead.
     """
 
-    def __init__(self, n_inputs: int, share: bool = False) -> None:
+    def __init__(
+        self,
+        n_inputs: int,
+        share: bool = False,
+        example: Callable[[], Floats] | None = None,
+        forced: Sequence[float] = (),
+    ) -> None:
         self.n_inputs = n_inputs
         self.parent: Recorder | None = getattr(_active, "recorder", None)
         self.depth = 0 if self.parent is None else self.parent.depth + 1
@@ -66,6 +72,11 @@ class Recorder:
         self.location: int | None = None
         self.checkpoints: list[tuple[int, int]] = []
         self._in_checkpoint = False
+        self.guards = Notes()
+        self._example = None if example is None else Example(self, example)
+        self._forced = forced
+        self._derived: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._wide_ends: list[tuple[int, int]] = []
         self._shared: dict[Any, int] | None = {} if share else None
 
     def __enter__(self) -> "Recorder":
@@ -97,7 +108,7 @@ class Recorder:
             refuse("use a traced value after its recording has ended", "return it instead")
         key = (value.recorder, value.slot, size)
         if key not in self.captures:
-            self.captures[key] = _CAPTURES + self.n_captures
+            self.captures[key] = CAPTURES + self.n_captures
             self.n_captures += size
         return self.captures[key]
 
@@ -117,7 +128,7 @@ class Recorder:
     def _constant(self, data: bytes, size: int) -> int:
         slot = self.constants.get(data)
         if slot is None:
-            slot = self.constants[data] = _CONSTANTS + self.n_constants
+            slot = self.constants[data] = CONSTANTS + self.n_constants
             self.n_constants += size
         return slot
 
@@ -134,8 +145,8 @@ class Recorder:
             known = self._shared.setdefault(key, slot)
             if known != slot:
                 return known
-        if slot + size > MAX_SLOTS + _CONSTANTS:
-            raise TracingError(f"the function takes more than {-_CONSTANTS} slots: split it")
+        if slot + size > MAX_SLOTS + CONSTANTS:
+            raise TracingError(f"the function takes more than {-CONSTANTS} slots: split it")
         self.n_slots = slot + size
         self.operands.extend(operands)
         if parameters or size != 1 or op.array is not None:
@@ -144,6 +155,67 @@ class Recorder:
         self.opcodes.append(opcode)
         self.locations.append(self._source() if self.location is None else self.location)
         return slot
+
+    # Guards.
+
+    def value_of(self, slot: int, size: int = 1) -> list[float]:
+        """The numbers of a run of slots at the example point."""
+        if self._example is None:
+            refuse(
+                "decide on a traced value in a rule or a gradient",
+                "use tpf.where(condition, a, b)",
+            )
+        return self._example.values(slot, size)
+
+    def guard(self, slot: int, kind: int) -> float:
+        """The number in a slot at the example point, which from now on is a guard's.
+
+        NaN is given back, and not noted.
+        """
+        known = self.guards.known.get(slot)
+        if known is not None:
+            return known
+        constant = CONSTANTS <= slot < 0
+        if not constant and len(self.guards) < len(self._forced):
+            value = self._forced[len(self.guards)]
+        else:
+            value = self.value_of(slot)[0]
+        if not constant and value == value:
+            self.guards.add(slot, value, kind, self._source(), len(self.opcodes))
+        return value
+
+    def derived(self, name: str, slots: tuple[int, ...]) -> int:
+        """The slot of an op on a recording's own numbers, which a guard looks at; once for each."""
+        own = self._derived.get((name, slots))
+        if own is None:
+            before, self.location = self.location, self._source()
+            own = self._derived[name, slots] = self.append(BY_NAME[name], slots)
+            self.location = before
+        return own
+
+    def truth(self, slot: int) -> int:
+        """The slot that says whether a number is true: its own, if it is that of a comparison."""
+        if self.is_comparison(slot):
+            return slot
+        return self.derived("not_equal", (slot, self.constant(0.0)))
+
+    def is_comparison(self, slot: int) -> bool:
+        """Whether a slot is of the result of a comparison."""
+        if slot < self.n_inputs:
+            return False
+        # Each instruction has one slot but for the wide ones.
+        ends = self._wide_ends
+        for place in range(4 * len(ends), len(self.wide), 4):
+            i, _, size, _ = self.wide[place : place + 4]
+            last, end = ends[-1] if ends else (-1, self.n_inputs)
+            ends.append((i, end + i - last - 1 + size))
+        at = bisect.bisect_right(ends, slot, key=lambda pair: pair[1])
+        last, end = ends[at - 1] if at else (-1, self.n_inputs)
+        i = last + 1 + slot - end
+        if at < len(ends):
+            i = min(i, ends[at][0])
+        opcode = self.opcodes[i]
+        return opcode < FIRST_GATE and BY_OPCODE[opcode].comparison
 
     def _source(self) -> int:
         frame = user_frame()
@@ -172,6 +244,7 @@ class Recorder:
         shift = self.n_captures + self.n_constants
         first_result = self.n_inputs + shift
         starts, slots, parameter_starts = self._bounds(first_result)
+        guards = self.guards.guards(self._settled(np.array(self.guards.slots, np.int32)))
         return Tape(
             name=name,
             opcodes=_taken(self.opcodes, np.uint16),
@@ -192,6 +265,7 @@ class Recorder:
             input_names=tuple(input_names),
             gates=tuple(self.gates),
             checkpoints=tuple(self.checkpoints),
+            guards=guards,
         )
 
     def _settled(self, slots: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -199,10 +273,10 @@ class Recorder:
         for first in range(0, len(slots), _CHUNK):
             part = slots[first : first + _CHUNK]
             part[:] = np.select(
-                [part < _CONSTANTS, part < 0, part < self.n_inputs],
+                [part < CONSTANTS, part < 0, part < self.n_inputs],
                 [
-                    part - np.int64(_CAPTURES - self.n_inputs),
-                    part - np.int64(_CONSTANTS - self.n_inputs - self.n_captures),
+                    part - np.int64(CAPTURES - self.n_inputs),
+                    part - np.int64(CONSTANTS - self.n_inputs - self.n_captures),
                     part,
                 ],
                 part + np.int64(self.n_captures + self.n_constants),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow import grid
+from tapeflow.example import instruction_value
 from tapeflow.primitives import fma
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
@@ -39,17 +39,12 @@ def run(tape: Tape, instructions: npt.NDArray[np.int64]) -> Floats:
 
 
 def _instruction(tape: Tape, i: int, values: Floats) -> Any:
-    op, parameters = tape.op(i), tape.parameters_of(i)
-    if op.array is not None:
-        runs = zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True)
-        return op.array.forward(
-            parameters.tolist(), *(values[slot : slot + size] for slot, size in runs)
-        )
-    operands = []
-    for k, slot in enumerate(tape.operands_of(i).tolist()):
-        places = grid.places(parameters, k) if len(parameters) else np.zeros(1, np.int64)
-        operands.append(values[slot + places])
-    return op.rule(*operands)[0]
+    sizes, _ = tape.runs_of(i)
+    operands = [
+        values[slot : slot + size]
+        for slot, size in zip(tape.operands_of(i).tolist(), sizes, strict=True)
+    ]
+    return instruction_value(tape.op(i), tape.parameters_of(i).tolist(), operands)
 
 
 def backward(tape: Tape, values: Floats, seeds: Floats) -> Floats:

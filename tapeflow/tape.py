@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tapeflow import grid
 from tapeflow.errors import TapeError
+from tapeflow.guards import NONE, Guards
 from tapeflow.ops import BY_OPCODE, FIRST_GATE, OPS, Op
 from tapeflow.structure import Floats, Structure
 from tapeflow.verification import verify
@@ -99,6 +100,8 @@ class Tape:
     gates: tuple[Op, ...] = ()
     checkpoints: tuple[tuple[int, int], ...] = ()
     """Runs of instructions, first to last + 1, that a reverse sweep may compute again."""
+    guards: Guards = NONE
+    """What the function's branches were decided by where it was recorded, and how."""
     prepared: dict[Any, Any] = field(default_factory=dict, init=False)
     """What the layers above have made of the tape, to be made only once."""
 
@@ -207,6 +210,8 @@ class Tape:
             f"v{i} = {self.op(i).name} {' '.join(self.operand_names(i))}  # {self.source(i)}"
             for i in range(len(self))
         ]
+        for k in reversed(range(len(self.guards))):
+            lines.insert(int(self.guards.after[k]), f"guard {self.guard_name(k)}")
         results = []
         for slots in np.split(self.outputs, [last for _, last in self.output_structure.bounds]):
             whole = len(slots) > 1 and bool((np.diff(slots) == 1).all())
@@ -216,6 +221,12 @@ class Tape:
                 else [self.slot_name(slot) for slot in slots.tolist()]
             )
         return "\n".join([*lines, "return " + " ".join(results)])
+
+    def guard_name(self, k: int) -> str:
+        """A guard as a person would write it, with its line: ``v3 == 1  # f.py:12``."""
+        guards = self.guards
+        name, line = self.slot_name(int(guards.slots[k])), self.sources[int(guards.locations[k])]
+        return f"{name} == {guards.expected[k]:.17g}  # {line}"
 
     def operand_names(self, instruction: int) -> list[str]:
         """The operands of an instruction, as a person would call them."""

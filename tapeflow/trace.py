@@ -7,7 +7,7 @@ import numpy as np
 
 from tapeflow.errors import StructureError
 from tapeflow.recorder import Recorder
-from tapeflow.structure import Ints, Leaf, Structure, flatten, leaf_of
+from tapeflow.structure import Floats, Ints, Leaf, Structure, flatten, leaf_of
 from tapeflow.tape import Tape
 from tapeflow.tracers import TracedArray, Tracer, is_traced, lift
 
@@ -25,15 +25,32 @@ def inputs_of(recorder: Recorder, structure: Structure) -> list[Any]:
     return [traced(recorder, leaf, first) for leaf, (first, _) in pairs]
 
 
+def numbers_of(leaves: Sequence[Any], structure: Structure) -> Floats:
+    """The numbers of leaves: plain ones, and traced ones at the point they are recorded at."""
+    numbers = np.empty(structure.size)
+    for leaf, (first, last) in zip(leaves, structure.bounds, strict=True):
+        if is_traced(leaf):
+            own = lift(leaf)
+            numbers[first:last] = own.recorder.value_of(own.slot, last - first)
+        else:
+            numbers[first:last] = np.ravel(leaf)
+    return numbers
+
+
 def trace(
-    function: Callable[..., Any], structure: Structure, names: Sequence[str]
+    function: Callable[..., Any],
+    structure: Structure,
+    names: Sequence[str],
+    example: Callable[[], Floats] | None = None,
+    forced: Sequence[float] = (),
 ) -> tuple[Tape, list[Any]]:
     """Record ``function`` on arguments of ``structure`` (a tuple of them).
 
-    Returns the tape, and the traced values of enclosing recordings that it closes over: the tape
-    takes them as inputs after its own.
+    example: gives the arguments' numbers, if a branch asks for them; without it there can be none.
+    forced: what the first guards are decided as instead. Returns the tape, and the traced values
+    of enclosing recordings that it closes over: the tape takes them as inputs after its own.
     """
-    recorder = Recorder(structure.size)
+    recorder = Recorder(structure.size, example=example, forced=forced)
     name = getattr(function, "__name__", type(function).__name__)
     with recorder:
         arguments = structure.unflatten(inputs_of(recorder, structure))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow.errors import TapeError
+from tapeflow.guards import KINDS
 from tapeflow.ops import BY_OPCODE, FIRST_GATE
 
 if TYPE_CHECKING:
@@ -54,9 +55,32 @@ def verify(tape: "Tape") -> None:
     ends = [0, *(end for run in tape.checkpoints for end in run), n]
     if any(a > b for a, b in itertools.pairwise(ends)):
         raise TapeError("a checkpoint has instructions that the tape, or another one, has not")
+    _verify_guards(tape)
     n_leaves = len(tape.input_structure.leaves)
     if len(tape.input_names) != n_leaves:
         raise TapeError(f"{len(tape.input_names)} names for {n_leaves} inputs")
+
+
+def _verify_guards(tape: "Tape") -> None:
+    """Guards look at slots there are, and come up in their order."""
+    guards, n = tape.guards, len(tape.opcodes)
+    if not len(guards):
+        return
+    columns = (guards.expected, guards.kinds, guards.locations, guards.numbers, guards.after)
+    if any(column.shape != guards.slots.shape for column in (guards.slots, *columns)):
+        raise TapeError("a tape's guards have arrays of different lengths")
+    if not 0 <= guards.slots.min() <= guards.slots.max() < tape.n_slots:
+        raise TapeError("a guard names a slot that the tape does not have")
+    if np.isnan(guards.expected).any() or guards.kinds.max() >= len(KINDS):
+        raise TapeError("a guard expects no number, or is of no kind there is")
+    if guards.locations.max() >= len(tape.sources):
+        raise TapeError("a guard names a source line that the tape does not have")
+    if guards.numbers[0] < 0 or (np.diff(guards.numbers) <= 0).any():
+        raise TapeError("a tape's guards are not in the order of their numbers")
+    if guards.after[0] < 0 or guards.after[-1] > n or (np.diff(guards.after) < 0).any():
+        raise TapeError("a guard's place is not among the instructions")
+    if (guards.slots >= tape.slots[guards.after]).any():
+        raise TapeError("a guard comes before the instruction that it looks at")
 
 
 def _chunks(n: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Dead code: drop the instructions that no output depends on."""
+"""Dead code: drop the instructions that no output, and no guard, depends on."""
 
 import numpy as np
 
@@ -7,13 +7,13 @@ from tapeflow.tape import Tape
 
 
 def remove_dead_code(tape: Tape) -> Tape:
-    """The same tape without the instructions that no output depends on."""
+    """The same tape without the instructions that no output, and no guard, depends on."""
     # Here and in the other passes: Numba takes a while to import.
     from tapeflow.jit import walk
     from tapeflow.passes.loops import mark_needed
 
     needed = np.zeros(tape.n_slots + 1, np.bool_)
-    needed[tape.outputs] = True
+    needed[tape.outputs] = needed[tape.guards.slots] = True
     kept = np.zeros(len(tape), np.bool_)
     lengths = run_lengths(tape)
     walk(mark_needed, len(tape), tape.starts, tape.operands, lengths, tape.slots, needed, kept)

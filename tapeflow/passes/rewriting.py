@@ -27,8 +27,9 @@ def rewritten(tape: Tape, kept: Any, alias: Any, added: Floats | None = None) ->
         found = alias[given]
         return np.where(found < 0, first + ~found, renumbered[found])
 
-    position = np.concatenate([[0], np.cumsum(kept)]).tolist()
-    checkpoints = ((position[first], position[last]) for first, last in tape.checkpoints)
+    position = np.concatenate([[0], np.cumsum(kept)])
+    checkpoints = (tuple(position[list(run)].tolist()) for run in tape.checkpoints)
+    guards = tape.guards
     reads = np.repeat(kept, tape.arities)
     uses = np.repeat(kept, np.diff(tape.parameter_starts))
     return replace(
@@ -43,6 +44,7 @@ def rewritten(tape: Tape, kept: Any, alias: Any, added: Floats | None = None) ->
         parameters=tape.parameters[uses],
         parameter_starts=_bounds(tape.parameter_starts, kept),
         checkpoints=tuple(run for run in checkpoints if run[1] > run[0]),
+        guards=guards.moved(slots=moved(guards.slots), after=position[guards.after]),
     )
 
 

@@ -1,7 +1,7 @@
 """A traced number: its operators append an instruction to the recording it belongs to.
 
-What would bake one run's value into the tape (``float(x)``, ``if x > 0``) raises a `TracingError`
-that names the line.
+What decides a branch (``if x > 0``, ``int(x)``) notes a guard. What would bake one run's value into
+the tape (``float(x)``) raises a `TracingError` that names the line.
 """
 
 import re
@@ -14,7 +14,7 @@ from tapeflow.errors import TracingError
 from tapeflow.ops import BY_NAME, BY_UFUNC, OPS
 from tapeflow.recorder import Recorder
 from tapeflow.sources import refuse, user_line
-from tapeflow.tracers import names
+from tapeflow.tracers import names, plain
 
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
 
@@ -172,37 +172,35 @@ class Tracer:
                 "put a traced value into a plain array",
                 "make the array with np.zeros_like of a traced one, or np.stack the values",
             )
-        refuse("turn a traced value into a Python float", "keep computing with the traced value")
-
-    def __int__(self) -> NoReturn:
-        refuse("turn a traced value into a Python int", "use np.floor or np.rint to round it")
-
-    __trunc__ = __int__
-
-    def __index__(self) -> NoReturn:
         refuse(
-            "use a traced value as the index of a plain array",
-            "use np.choose(index, choices), or tpf.where",
+            "turn a traced value into a Python float",
+            "keep computing with the traced value, or take tpf.concrete(x) as what a branch is",
         )
+
+    def __int__(self) -> int:
+        return plain.whole(self)
+
+    def __trunc__(self) -> int:
+        return plain.whole(self)
+
+    def __index__(self) -> int:
+        return plain.index(self)
 
     def __complex__(self) -> NoReturn:
         refuse("turn a traced value into a complex number", "compute with real numbers")
 
-    def __bool__(self) -> NoReturn:
-        line = user_line()
-        instead = "use tpf.where(condition, a, b)"
-        if re.search(r"\b(?<!\.)(max|min)\(", line):
-            instead = "use np.maximum(a, b) or np.minimum(a, b), not Python's max or min"
-        elif re.search(r"\bin\b", line) and not re.search(r"\bfor\b", line):
-            instead = "compare with each element, and use tpf.where"
-        refuse("decide on the value of a traced comparison", instead)
+    def __bool__(self) -> bool:
+        return plain.truth(self)
 
     def __iter__(self) -> NoReturn:
         refuse("iterate over a traced number", "pass a list or an array")
 
-    def __hash__(self) -> int:
-        # As a key, a traced number is itself: its value is not known.
-        return id(self)
+    def __hash__(self) -> NoReturn:
+        # By identity, a number that is in a set would not be found there.
+        refuse(
+            "look a traced value up in a set or a dict",
+            "use tpf.concrete(x), or `in` with a list",
+        )
 
     def __format__(self, spec: str) -> str:
         return repr(self)

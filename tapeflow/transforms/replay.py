@@ -45,6 +45,15 @@ class Replay:
             own = int(tape.slots[i])
             self.moved[own : own + size] = slot + np.arange(size)
         recorder.location = before
+        self._note_guards()
+
+    def _note_guards(self) -> None:
+        """Make the tape's guards the recording's."""
+        guards, recorder = self.tape.guards, self.recorder
+        columns = (guards.slots, guards.expected, guards.kinds, guards.locations)
+        for slot, expected, kind, location in zip(*(c.tolist() for c in columns), strict=True):
+            moved, source = self.slot(slot, 1), recorder.source(self.tape.sources[location])
+            recorder.guards.add(moved, expected, kind, source, len(recorder.opcodes))
 
     def slot(self, slot: int, size: int) -> int:
         """Where a run of the tape's slots is in the recording."""

@@ -50,6 +50,15 @@ class Guards:
     def __len__(self) -> int:
         return len(self.slots)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Guards) and self._bytes() == other._bytes()
+
+    def __hash__(self) -> int:
+        return hash(self._bytes())
+
+    def _bytes(self) -> bytes:
+        return b"".join(getattr(self, name).tobytes() for name in _ARRAYS)
+
     def __getitem__(self, chosen: Any) -> "Guards":
         """Some of the guards: by a slice, a mask or indices."""
         return Guards(*(getattr(self, field.name)[chosen] for field in fields(self)))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from tapeflow import gates
 from tapeflow.errors import TapeError
 from tapeflow.files import checks, structures
+from tapeflow.guards import KINDS, NONE, Guards
 from tapeflow.ops import Op
 from tapeflow.tape import Location
 
@@ -110,6 +111,33 @@ def _decode_checkpoints(given: Any, code: Code) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
+def _encode_guards(guards: Guards, code: Code) -> Any:
+    whole = (guards.slots, guards.kinds, guards.locations, guards.numbers, guards.after)
+    columns = [column.tolist() for column in whole]
+    # In hexadecimal, as JSON has no infinity.
+    return list(map(list, zip(*columns, map(float.hex, guards.expected.tolist()), strict=True)))
+
+
+def _decode_guards(given: Any, code: Code) -> Guards:
+    rows = []
+    for guard in checks.of(list, given, "guards"):
+        if len(checks.of(list, guard, "a guard")) != 6:
+            raise TapeError("a guard is not a slot, kind, location, number, place and outcome")
+        *whole, expected = guard
+        try:
+            outcome = float.fromhex(checks.text(expected, "a guard's outcome"))
+        except (ValueError, OverflowError):
+            raise TapeError(f"a guard's outcome is no number: {expected!r}") from None
+        rows.append([*(checks.count(number, "a guard's number") for number in whole), outcome])
+    if not rows:
+        return NONE
+    slots, kinds, locations, numbers, after, outcomes = zip(*rows, strict=True)
+    if max(kinds) >= len(KINDS):
+        raise TapeError("a guard is of no kind there is")
+    columns: Any = (slots, outcomes, kinds, locations, numbers, after)
+    return Guards(*columns)
+
+
 HEADER: dict[str, Codec] = {
     "name": Codec(lambda name, _: name, lambda given, _: checks.text(given, "name")),
     "sources": Codec(_encode_sources, _decode_sources),
@@ -121,6 +149,7 @@ HEADER: dict[str, Codec] = {
     "input_names": Codec(lambda names, _: list(names), _decode_names),
     "gates": Codec(_encode_gates, _decode_gates),
     "checkpoints": Codec(lambda pairs, _: [list(pair) for pair in pairs], _decode_checkpoints),
+    "guards": Codec(_encode_guards, _decode_guards),
 }
 """The fields that are JSON in the header."""
 

@@ -81,6 +81,17 @@ def test_what_is_loaded_is_what_was_saved(tape: Tape) -> None:
     assert_same(pickle.loads(pickle.dumps(tape)), tape)
 
 
+def test_guards_are_kept() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return x * y if x > y else [x, y][int(x)] + tpf.concrete(y)
+
+    for args in [(2.0, 1.0), (1.0, np.inf), (0.0, 0.0)]:
+        tape = tpf.record(f, *args)
+        assert len(tape.guards)
+        assert_same(tpf.load(saved(tape)), tape)
+        assert_same(pickle.loads(pickle.dumps(tape)), tape)
+
+
 ARGUMENTS = {
     "dict": {"b": 1.0, "a": [2.0, (), None, (3.0,)], 3: 4.0},
     "keys": {(1, "x"): 1.0, 2.5: 2.0, True: 3.0, None: 4.0, float("inf"): 5.0},

@@ -13,7 +13,7 @@ from tapeflow.auxiliary import stop_gradient
 from tapeflow.checking import check_grads
 from tapeflow.checkpoint import checkpoint
 from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
-from tapeflow.errors import GateError, StructureError, TapeError, TracingError
+from tapeflow.errors import GateError, NonFiniteError, StructureError, TapeError, TracingError
 from tapeflow.files import load
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
@@ -28,6 +28,7 @@ __all__ = [
     "Function",
     "GateError",
     "Gradient",
+    "NonFiniteError",
     "StructureError",
     "Tape",
     "TapeError",

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import optree
 
+from tapeflow import settings
 from tapeflow.arguments import Part, argument_numbers, check_real, parts_of
 from tapeflow.auxiliary import with_aux, without_aux
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.evaluate import sample_program
+from tapeflow.nonfinite import check_results
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import NUMBER, Floats, Structure, flatten
 from tapeflow.tape import Tape
@@ -143,6 +145,7 @@ class Replay:
         last = max((part.slots.stop for part in parts), default=0)
         self.program = sample_program(tape, slice(first, last))
         self.structure, self.output = tape.input_structure, tape.output_structure
+        self.name = tape.name
         self.single, self.finish = gradient.single, gradient.finish
         self.with_value, self.n_outputs = gradient.needs_value, len(tape.outputs)
         leaves = optree.tree_leaves(args)
@@ -255,6 +258,10 @@ class Replay:
             for k, cast in casts:
                 piece = pieces[k]
                 pieces[k] = piece.astype(cast) if isinstance(piece, np.ndarray) else cast(piece)
+                if settings.current().debugging:
+                    rows = [np.reshape(pieces[k], (1, -1))]
+                    how = "rounding them to its precision"
+                    check_results(self.name, "gradient", rows, how, False)
             return treedef.unflatten(pieces)
 
         return build

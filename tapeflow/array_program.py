@@ -134,8 +134,9 @@ class ArrayProgram:
     @cached_property
     def unfused(self) -> "ArrayProgram":
         """The same, with a kernel for each instruction, and every result stored."""
+        # What is left out as well: it is looked at in the rows.
         lane = self.lane[: self.tape.n_inputs]
-        return ArrayProgram(self.tape, lane, False, self.left_out) if self.fuse else self
+        return ArrayProgram(self.tape, lane, False) if self.fuse else self
 
     def _code(self, groups: list[list[int]], lanes: bool) -> Code:
         made = [

@@ -128,7 +128,7 @@ class ArraySample:
         """From the workspace's inputs and seeds to its results."""
         values = workspace.memory_of_values
         code = self.program.shared_forward
-        if settings.current().debug_nans:
+        if settings.current().debugging:
             self._check(values)
         address = values.ctypes.data
         threads = settings.current().threads

@@ -124,7 +124,7 @@ class BatchProgram:
         current = settings.current()
         if current.max_memory is not None or self.ready.program.segmented:
             self._fit(current)
-        if not current.debug_nans:
+        if not current.debugging:
             self.tier_up.saves(_SAVED * self.work * n_lanes / current.threads)
         self.ready.program.load()
 

@@ -1,5 +1,6 @@
 """One evaluation of a batch: blocks of lanes, shared by threads, with sums in a fixed tree."""
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tapeflow.columns import Columns, Recycler, by_size, table_of
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.memory import address_of, aligned
+from tapeflow.nonfinite import check_results
 from tapeflow.program import Code
 from tapeflow.structure import Floats, Ints
 from tapeflow.threads import pool
@@ -51,6 +53,12 @@ class Source:
     keep: tuple[Any, ...]
     values: Sequence[Any]
     gradients: Sequence[Any]
+
+    def first_sample(self) -> Floats:
+        """The inputs of sample 0."""
+        kinds = {8: ctypes.c_double, 4: ctypes.c_float}
+        pairs = zip(self.addresses.tolist(), self.sizes.tolist(), strict=True)
+        return np.array([kinds[size].from_address(address).value for address, size in pairs])
 
 
 class Ready:
@@ -140,11 +148,16 @@ class Run:
         with np.errstate(over="ignore", invalid="ignore"):
             self._shared_results()
         self._raise_errors_of_gates()
+        if settings.current().debugging:
+            how = "the sum over the batch" if self.reduce else "rounding them to float32"
+            for what, columns in (("value", self.values), ("gradient", self.gradients)):
+                check_results(self.batch.tape.name, what, columns.arrays, how, not self.reduce)
 
     def _execute_shared(self, code: Code, cotangents: Floats | None = None) -> None:
         """Run forward or, with cotangents, reverse code of the shared part."""
-        if settings.current().debug_nans:
-            debug.check_shared(self.program, code, self.shared, cotangents)
+        if settings.current().debugging:
+            first = self.source.first_sample() if self.n_lanes else None
+            debug.check_shared(self.program, code, self.shared, cotangents, first)
             return
         address = 0 if cotangents is None else address_of(cotangents)
         execute(code.address, len(code), address_of(self.shared), address, 0, 1)
@@ -205,7 +218,7 @@ class Run:
         n_blocks = -(-self.n_lanes // self.width)
         current = settings.current()
         work = self.n_lanes * self.batch.work
-        threads = 1 if work < _SMALL or current.debug_nans else current.threads
+        threads = 1 if work < _SMALL or current.debugging else current.threads
         # A task is a power of two of blocks, so that its sums are a subtree of the whole tree.
         share = min(n_blocks, _LONG * n_blocks // max(work, 1))
         if threads > 1:
@@ -215,7 +228,7 @@ class Run:
         threads = min(threads, n_tasks)
         self.sums = aligned((n_tasks, self.n_sums * GROUP))
         tasks = iter(range(n_tasks))
-        run = self._check_tasks if current.debug_nans else self._run_tasks
+        run = self._check_tasks if current.debugging else self._run_tasks
         if threads == 1:
             run(tasks, size, n_blocks)
             return

@@ -1,20 +1,34 @@
-"""The sweeps one instruction at a time, to find the first NaN (``tpf.config(debug_nans=True)``)."""
+"""The sweeps one instruction at a time, to find the first NaN or infinity.
 
-from collections.abc import Iterator
+``tpf.config(debug_nans=True, debug_infs=True)`` turns it on. The kernels are those of the
+interpreter, so the numbers are as without; after each instruction what it has written is looked at.
+"""
+
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from tapeflow import reference
 from tapeflow.addresses import GROUP
+from tapeflow.errors import NonFiniteError
 from tapeflow.interpreter import execute
+from tapeflow.kernels.callbacks import raise_pending
+from tapeflow.nonfinite import (
+    called,
+    check_seeds,
+    find,
+    first_bad,
+    follows_the_seed,
+    made_by,
+    of_sample,
+)
 from tapeflow.program import Code, Program
 from tapeflow.structure import Floats, Ints
-from tapeflow.transforms import PULLBACK
+from tapeflow.transforms import PULLBACK, PULLED
 
 
 def run_sample(program: Program, workspace: Any, forward: bool, reverse: bool) -> None:
-    """Do what the interpreter's run_sample does; FloatingPointError at the first NaN.
+    """Do what the interpreter's run_sample does; NonFiniteError at the first bad number.
 
     program: the tape's, with a kernel for each instruction; the workspace is of a threaded one.
     """
@@ -23,18 +37,24 @@ def run_sample(program: Program, workspace: Any, forward: bool, reverse: bool) -
     cotangents = workspace.cotangents.reshape(-1, 1)
     checker = _Checker(program, values, cotangents, values, shared=True, first_lane=None)
     if forward:
-        _check_inputs(program, values, np.arange(tape.n_inputs), None)
+        checker.inputs(np.arange(tape.n_inputs))
         checker.forward(program.shared_forward)
     workspace.outputs[:] = workspace.values[tape.outputs]
     if reverse:
         cotangents[:] = -0.0
         np.add.at(cotangents[:, 0], tape.outputs, workspace.seeds)
+        check_seeds(tape, workspace.seeds)
         checker.reverse(program.shared_reverse)
         workspace.gradients[:] = cotangents[: tape.n_inputs, 0] + 0.0
 
 
-def check_shared(program: Program, code: Code, shared: Floats, cotangents: Floats | None) -> None:
-    """Run code of a batch's shared part, forward or reverse; FloatingPointError at a NaN."""
+def check_shared(
+    program: Program, code: Code, shared: Floats, cotangents: Floats | None, sample: Floats | None
+) -> None:
+    """Run code of a batch's shared part, forward or reverse; NonFiniteError at a bad number.
+
+    sample: the inputs of one of the batch, if it has any.
+    """
     if code is program.shared_forward:
         # Instruction by instruction, where the sweeps run several by one kernel.
         program = program.unfused
@@ -42,18 +62,19 @@ def check_shared(program: Program, code: Code, shared: Floats, cotangents: Float
     values = shared.reshape(-1, 1)
     rows = values if cotangents is None else cotangents.reshape(-1, 1)
     checker = _Checker(program, values, rows, values, shared=True, first_lane=None)
+    checker.sample = sample
     if cotangents is not None:
         checker.reverse(code)
         return
     inputs = np.arange(program.tape.n_inputs)
-    _check_inputs(program, values, np.where(program.lane[inputs], -1, inputs), None)
+    checker.inputs(np.where(program.lane[inputs], -1, inputs))
     checker.forward(code)
 
 
 def check_block(
     program: Program, job: Ints, values: Floats, cotangents: Floats, block: int, shared: Floats
 ) -> None:
-    """Sweep one block of a batch, both ways; FloatingPointError at the first NaN."""
+    """Sweep one block of a batch, both ways; NonFiniteError at the first bad number."""
     from tapeflow import blocks
 
     program = program.unfused
@@ -64,22 +85,21 @@ def check_block(
     blocks.load_block(job, values.ctypes.data, first, n, lanes)
     value_rows = values[: program.n_value_rows * lanes].reshape(-1, lanes)
     cotangent_rows = cotangents[: program.n_cotangent_rows * lanes].reshape(-1, lanes)
-    _check_inputs(program, value_rows, program.value_rows[: program.tape.n_inputs], first, n)
     checker = _Checker(
         program, value_rows, cotangent_rows, shared.reshape(-1, 1), shared=False, first_lane=first
     )
     checker.n = n
+    checker.inputs(program.value_rows[: program.tape.n_inputs])
     checker.forward(program.lane_forward)
     blocks.seed_lanes(job, cotangents.ctypes.data, lanes)
     checker.reverse(program.lane_reverse)
 
 
 def check_arrays(program: Any, values: Floats, sweep: str) -> None:
-    """Run a tape with arrays on one sample; FloatingPointError at the first NaN."""
-    checker = _Checker(
-        program, values.reshape(-1, 1), values.reshape(-1, 1), values.reshape(-1, 1), True, None
-    )
-    _check_inputs(program, values.reshape(-1, 1), np.arange(program.tape.n_inputs), None)
+    """Run a tape with arrays on one sample; NonFiniteError at the first bad number."""
+    rows = values.reshape(-1, 1)
+    checker = _Checker(program, rows, rows, rows, True, None)
+    checker.inputs(np.arange(program.tape.n_inputs))
     checker.forward(program.shared_forward, sweep)
 
 
@@ -95,108 +115,120 @@ class _Checker:
         shared: bool,
         first_lane: int | None,
     ) -> None:
-        self.program = program
+        self.program, self.tape = program, program.tape
         self.values, self.cotangents, self.shared_values = values, cotangents, shared_values
         self.shared = shared
         self.first_lane = first_lane
         self.n = values.shape[1]
+        # Inputs to run the whole tape on, where the values have none for all of it.
+        self.sample: Floats | None = None
+
+    def inputs(self, rows: Ints) -> None:
+        """Look at the inputs that have rows (-1: none)."""
+        own = np.flatnonzero(rows >= 0)
+        found = first_bad(self.values[rows[own], : self.n])
+        if found is not None:
+            slot, lane = int(own[found[0]]), found[1]
+            sample = self._sample(lane)
+            number = self._run(slot, 1, lane)[0]
+            raise NonFiniteError(
+                f"{called(number)} in the input {self.tape.slot_name(slot)} of "
+                f"{self.tape.name.removeprefix(PULLBACK)}{of_sample(sample)}",
+                sweep="forward",
+                sample=sample,
+            )
 
     def forward(self, code: Code, sweep: str = "forward") -> None:
-        for i in self._steps(code):
-            for slot in range(*self.program.tape.slots[i : i + 2].tolist()):
-                self._check(self.values[self._row(slot)], i, sweep)
-
-    def _row(self, slot: int) -> int:
-        if not self.shared:
-            return int(self.program.value_rows[slot])
-        return self._place(slot)
-
-    def _place(self, slot: int) -> int:
-        # On a tape with arrays, some are kept elsewhere.
-        places = getattr(self.program, "places", None)
-        return slot if places is None else int(places[slot])
+        slots = self.tape.slots
+        place = 0
+        for i in code.instructions.tolist():
+            place = self._step(code, place)
+            found = first_bad(self._rows(int(slots[i]), int(slots[i + 1])))
+            if found is not None:
+                self._refuse(i, found, sweep)
 
     def reverse(self, code: Code) -> None:
         place = 0
-        for i in self._steps(code):
-            place += int(code.stream[place])
-            # A record ends with the rows of the operands' cotangents.
-            arity = len(self.program.tape.operands_of(i))
-            for row in code.stream[place - arity : place].tolist():
-                if row >= 0:
-                    self._check(self.cotangents[row], i, "reverse")
-
-    def _steps(self, code: Code) -> Iterator[int]:
-        """Run one instruction after the other, and say which it was."""
-        place = 0
         for i in code.instructions.tolist():
-            execute(
-                code.address + 4 * place,
-                1,
-                self.values.ctypes.data,
-                self.cotangents.ctypes.data,
-                self.shared_values.ctypes.data,
-                self.values.shape[1],
-            )
-            yield i
-            place += int(code.stream[place])
+            arity = len(self.tape.operands_of(i))
+            # The record: a result and its cotangent, then operands and theirs.
+            end = place + int(code.stream[place])
+            # Copied before, as an operand's cotangent may be put in its place.
+            flowing = self.cotangents[code.stream[end - 2 * arity - 1], : self.n].copy()
+            place = self._step(code, place)
+            rows = code.stream[end - arity : end]
+            own = np.flatnonzero(rows >= 0)
+            found = first_bad(self.cotangents[rows[own], : self.n])
+            if found is not None:
+                operand, lane = int(own[found[0]]), found[1]
+                number = float(self.cotangents[rows[operand], lane])
+                self._refuse_reverse(i, lane, float(flowing[lane]), operand, number)
 
-    def _check(self, row: npt.NDArray[np.float64], instruction: int, sweep: str) -> None:
-        bad = np.isnan(row[: self.n])
-        if not bad.any():
-            return
-        lane = int(bad.argmax())
-        tape = self.program.tape
-        sizes, _ = tape.runs_of(instruction)
-        operands = [
-            f"{tape.slot_name(slot, size)} = {self._shown(slot, size, lane)}"
-            for slot, size in zip(tape.operands_of(instruction).tolist(), sizes, strict=True)
-        ]
-        name = tape.name.removeprefix(PULLBACK)
-        if name != tape.name and sweep == "forward" and _follows_the_seed(tape, instruction):
-            sweep = "reverse"
-        raise FloatingPointError(
-            f"NaN in the {sweep} sweep of {name} at gate {tape.op(instruction).name} "
-            f"({tape.source(instruction)}){_sample(self.first_lane, lane)}: "
-            f"{', '.join(operands)}"
-        )
+    def _step(self, code: Code, place: int) -> int:
+        """Run one instruction; returns where the next one's code is."""
+        values = self.values.ctypes.data
+        shared = self.shared_values.ctypes.data
+        lanes = self.values.shape[1]
+        execute(code.address + 4 * place, 1, values, self.cotangents.ctypes.data, shared, lanes)
+        raise_pending(shared)
+        return place + int(code.stream[place])
 
-    def _shown(self, slot: int, size: int, lane: int) -> str:
-        if size == 1:
-            return repr(self._value(slot, lane))
-        numbers = np.array([self._value(slot + k, lane) for k in range(size)])
-        return np.array2string(numbers, threshold=6, edgeitems=2, separator=", ")
+    def _rows(self, first: int, last: int) -> Floats:
+        """The numbers of the slots that the code writes."""
+        if self.shared:
+            return self.values[self._places(first, last), : self.n]
+        return self.values[self.program.value_rows[first:last], : self.n]
 
-    def _value(self, slot: int, lane: int) -> float:
+    def _places(self, first: int, last: int) -> Any:
+        # On a tape with arrays, some are kept elsewhere.
+        places = getattr(self.program, "places", None)
+        return slice(first, last) if places is None else places[first:last]
+
+    def _run(self, slot: int, size: int, lane: int) -> Floats:
+        """A lane's numbers of a run of slots."""
         if self.shared or not self.program.lane[slot]:
-            return float(self.shared_values[self._place(slot), 0])
-        return float(self.values[self.program.value_rows[slot], lane])
+            run: Floats = self.shared_values[self._places(slot, slot + size), 0]
+        else:
+            run = self.values[self.program.value_rows[slot : slot + size], lane]
+        return run
 
+    def _sample(self, lane: int) -> int | None:
+        return None if self.first_lane is None else self.first_lane + lane
 
-def _follows_the_seed(tape: Any, instruction: int) -> bool:
-    """Whether an instruction of a pullback's tape depends on the seed, its last input."""
-    flows = np.zeros(tape.n_slots, np.bool_)
-    flows[tape.input_structure.bounds[-1][0] : tape.n_inputs] = True
-    for i in range(instruction + 1):
+    def _refuse(self, i: int, found: tuple[int, int], sweep: str) -> None:
+        tape, (element, lane) = self.tape, found
+        sample = self._sample(lane)
+        if tape.name.startswith(PULLBACK):
+            self._refuse_pulled(lane)
+            if sweep == "forward" and follows_the_seed(tape, i):
+                sweep = "reverse"
         sizes, _ = tape.runs_of(i)
-        runs = zip(tape.operands_of(i).tolist(), sizes, strict=True)
-        reached = any(flows[slot : slot + size].any() for slot, size in runs)
-        flows[tape.slots[i] : tape.slots[i + 1]] = reached
-    return bool(flows[tape.slots[instruction]])
+        operands = [
+            self._run(slot, size, lane)
+            for slot, size in zip(tape.operands_of(i).tolist(), sizes, strict=True)
+        ]
+        number = float(self._rows(int(tape.slots[i]), int(tape.slots[i + 1]))[element, lane])
+        raise made_by(tape, i, sweep, sample, operands, element, number)
 
+    def _refuse_reverse(
+        self, i: int, lane: int, flowing: float, operand: int, number: float
+    ) -> None:
+        operands = [self._run(slot, 1, lane) for slot in self.tape.operands_of(i).tolist()]
+        sample = self._sample(lane)
+        flow = np.array([flowing]), operand
+        raise made_by(self.tape, i, "reverse", sample, operands, 0, number, flow)
 
-def _check_inputs(
-    program: Program, values: Floats, rows: Ints, first_lane: int | None, n: int = 1
-) -> None:
-    for slot, row in enumerate(rows.tolist()):
-        bad = np.isnan(values[row, :n]) if row >= 0 else np.zeros(1, np.bool_)
-        if bad.any():
-            name = program.tape.slot_name(slot)
-            raise FloatingPointError(
-                f"NaN in the input {name} of {program.tape.name}"
-                f"{_sample(first_lane, int(bad.argmax()))}"
-            )
+    def _refuse_pulled(self, lane: int) -> None:
+        """Name the instruction of the tape that a pullback is of, where it can be found.
 
-
-def _sample(first_lane: int | None, lane: int) -> str:
-    return "" if first_lane is None else f", sample {first_lane + lane}"
+        The oracle looks for it: one lane alone, and by the tape's own instructions.
+        """
+        tape = self.tape.prepared.get(PULLED)
+        if tape is None or not reference.can_run(tape):
+            return
+        bounds = self.tape.input_structure.bounds
+        given = np.concatenate([self._run(first, last - first, lane) for first, last in bounds])
+        inputs, seeds = np.split(given, bounds[-1][:1])
+        if self.sample is not None:
+            inputs = self.sample
+        find(tape, inputs[:, None], seeds[:, None], self._sample(lane))

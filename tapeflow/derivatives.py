@@ -296,6 +296,8 @@ class _Point:
             def each(*inputs: Any) -> list[Any]:
                 return inline(tape, inputs)[self.n_outputs :]
 
+            each.__name__ = tape.name
+
             self.tape.prepared[key] = vmap(each, (*[None] * len(self.leaves), 0))
         found: list[Any] = self.tape.prepared[key](*self.leaves, seeds)
         return found

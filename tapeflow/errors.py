@@ -1,5 +1,7 @@
 """The exceptions of tapeflow, each a kind of the standard exception a NumPy user would catch."""
 
+from typing import Any
+
 
 class TracingError(TypeError):
     """A traced value was used where only a plain number can go, or left the trace it belongs to."""
@@ -15,3 +17,28 @@ class StructureError(TypeError):
 
 class GateError(RuntimeError):
     """A user's gate raised, or returned something that is not a value or a list of gradients."""
+
+
+class NonFiniteError(FloatingPointError):
+    """A sweep met a NaN or an infinity that ``tpf.config(debug_nans=True, debug_infs=True)`` finds.
+
+    sweep: "forward" or "reverse". sample: its place in the batch, or None for one sample and for
+    what a batch shares. Where an instruction made the number: instruction, its place on the tape;
+    gate, the name of its op; location, with the ``file``, ``line`` and ``function`` that recorded
+    it; operands, their values by name.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sweep: str,
+        sample: int | None = None,
+        instruction: int | None = None,
+        gate: str | None = None,
+        location: Any = None,
+        operands: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sweep, self.sample, self.instruction = sweep, sample, instruction
+        self.gate, self.location, self.operands = gate, location, operands or {}

@@ -1,30 +1,49 @@
 """The slow oracle: a tape executed by NumPy, one rule after the other.
 
 It reads like the definition of a sweep, shares no code with the interpreter, and agrees with it
-bit for bit, but for what BLAS and LAPACK compute.
+bit for bit, but for what BLAS and LAPACK compute, and for sums over repeated operands.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tapeflow import grid
 from tapeflow.example import instruction_value
 from tapeflow.primitives import fma
-from tapeflow.structure import Floats
+from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
+
+
+def can_run(tape: Tape) -> bool:
+    """Whether there is a rule for everything on the tape: Python gates have none."""
+    return all(gate.python is None for gate in tape.gates)
 
 
 def forward(tape: Tape, inputs: Floats) -> Floats:
     """Every slot's value, shape (n_slots, lanes), from the inputs, shape (n_inputs, lanes)."""
-    lanes = inputs.shape[1]
-    values = np.empty((tape.n_slots, lanes))
+    values = start(tape, inputs)
+    for _ in forward_steps(tape, values):
+        pass
+    return values
+
+
+def start(tape: Tape, inputs: Floats) -> Floats:
+    """Values for `forward_steps`: inputs and constants, and room for the rest."""
+    values = np.empty((tape.n_slots, inputs.shape[1]))
     values[: tape.n_inputs] = inputs
     values[tape.n_inputs : tape.slots[0]] = tape.constants[:, None]
-    with np.errstate(all="ignore"):
-        for i in range(len(tape)):
-            values[tape.slots[i] : tape.slots[i + 1]] = _instruction(tape, i, values)
     return values
+
+
+def forward_steps(tape: Tape, values: Floats) -> Iterator[int]:
+    """Run one instruction after the other, and say which it was."""
+    for i in range(len(tape)):
+        with np.errstate(all="ignore"):
+            values[tape.slots[i] : tape.slots[i + 1]] = _instruction(tape, i, values)
+        yield i
 
 
 def run(tape: Tape, instructions: npt.NDArray[np.int64]) -> Floats:
@@ -47,27 +66,87 @@ def _instruction(tape: Tape, i: int, values: Floats) -> Any:
     return instruction_value(tape.op(i), tape.parameters_of(i).tolist(), operands)
 
 
-def backward(tape: Tape, values: Floats, seeds: Floats) -> Floats:
-    """Every slot's cotangent, shape (n_slots, lanes), from seeds of shape (n_outputs, lanes).
+def places_of(tape: Tape, i: int) -> list[Ints]:
+    """The slots of each operand of an elementwise instruction, one for each number it makes."""
+    parameters, slots = tape.parameters_of(i), tape.operands_of(i).tolist()
+    if not len(parameters):
+        return [np.array([slot]) for slot in slots]
+    return [slot + grid.places(parameters, k) for k, slot in enumerate(slots)]
 
-    For a tape of numbers: one with arrays is differentiated by its pullback.
-    """
-    assert tape.numbers_only
-    cotangents = np.full(values.shape, -0.0)
+
+def backward(tape: Tape, values: Floats, seeds: Floats) -> Floats:
+    """Every slot's cotangent, shape (n_slots, lanes), from seeds of shape (n_outputs, lanes)."""
+    cotangents = seeded(tape, seeds)
+    for _ in reverse_steps(tape, values, cotangents):
+        pass
+    return cotangents
+
+
+def seeded(tape: Tape, seeds: Floats) -> Floats:
+    """Cotangents for `reverse_steps`: nothing but the seeds at the outputs."""
+    cotangents = np.full((tape.n_slots, seeds.shape[1]), -0.0)
     for slot, seed in zip(tape.outputs, seeds, strict=True):
         cotangents[slot] += seed
-    active = active_slots(tape)
-    with np.errstate(all="ignore"):
-        for i in reversed(range(len(tape))):
-            if not active[tape.slots[i]]:
-                continue
-            slots = tape.operands_of(i)
-            _, partials = tape.op(i).rule(*(values[slot] for slot in slots))
-            flowing = cotangents[tape.slots[i]]
-            for slot, partial in zip(slots, partials, strict=True):
-                if active[slot]:
-                    cotangents[slot] = _plus(cotangents[slot], flowing, partial)
     return cotangents
+
+
+Changed = list[tuple[int, Ints]]
+"""Operands, by number, whose cotangents have changed, and the slots of those."""
+
+
+def reverse_steps(tape: Tape, values: Floats, cotangents: Floats) -> Iterator[tuple[int, Changed]]:
+    """Pull one instruction's cotangent back after the other's, the last first.
+
+    Says which it was, and which cotangents have changed.
+    """
+    active = active_slots(tape)
+    for i in reversed(range(len(tape))):
+        own = slice(int(tape.slots[i]), int(tape.slots[i + 1]))
+        if not active[own].any():
+            continue
+        pull = _pull_elementwise if tape.op(i).array is None else _pull_array
+        with np.errstate(all="ignore"):
+            changed = pull(tape, i, values, cotangents, active)
+        yield i, changed
+
+
+def _pull_elementwise(
+    tape: Tape, i: int, values: Floats, cotangents: Floats, active: Any
+) -> Changed:
+    places = places_of(tape, i)
+    _, partials = tape.op(i).rule(*(values[own] for own in places))
+    flowing = cotangents[tape.slots[i] : tape.slots[i + 1]]
+    changed = []
+    for k, (own, partial) in enumerate(zip(places, partials, strict=True)):
+        if not own.size or not active[own[0]]:
+            continue
+        slots, counts = np.unique(own, return_counts=True)
+        if counts.max() == 1:
+            cotangents[own] = _plus(cotangents[own], flowing, partial)
+        else:
+            np.add.at(cotangents, own, _plus(np.full(flowing.shape, -0.0), flowing, partial))
+        changed.append((k, slots))
+    return changed
+
+
+def _pull_array(tape: Tape, i: int, values: Floats, cotangents: Floats, active: Any) -> Changed:
+    op, parameters, sizes = tape.op(i), tape.parameters_of(i).tolist(), tape.runs_of(i)[0]
+    runs = [
+        np.arange(slot, slot + size)
+        for slot, size in zip(tape.operands_of(i).tolist(), sizes, strict=True)
+    ]
+    result = slice(int(tape.slots[i]), int(tape.slots[i + 1]))
+    changed: set[int] = set()
+    for lane in range(values.shape[1]):
+        # A pullback is written for one sample.
+        operands = [values[run, lane] for run in runs]
+        flowing = cotangents[result, lane]
+        pulled = op.array.pull(parameters, operands, values[result, lane], flowing)  # type: ignore[union-attr]
+        for k, (run, cotangent) in enumerate(zip(runs, pulled, strict=True)):
+            if cotangent is not None and run.size and active[run[0]]:
+                cotangents[run, lane] += np.reshape(cotangent, -1)
+                changed.add(k)
+    return [(k, runs[k]) for k in sorted(changed)]
 
 
 def active_slots(tape: Tape) -> Any:
@@ -75,7 +154,9 @@ def active_slots(tape: Tape) -> Any:
     active = np.arange(tape.n_slots) < tape.n_inputs
     for i in range(len(tape)):
         if not tape.op(i).zero_derivative:
-            active[tape.slots[i]] = active[tape.operands_of(i)].any()
+            runs = zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True)
+            reached = any(active[slot : slot + size].any() for slot, size in runs)
+            active[tape.slots[i] : tape.slots[i + 1]] = reached
     return active
 
 

@@ -92,7 +92,7 @@ class SampleProgram:
 
     def _count(self) -> None:
         """Now and then, not at every call: say what a fused program would have saved."""
-        if settings.current().debug_nans:
+        if settings.current().debugging:
             return
         self._left = 1 + int(0.001 / self._saved)
         self._tier_up.saves(self._left * self._saved)
@@ -115,7 +115,7 @@ class SampleProgram:
 
     def run(self, workspace: Workspace) -> None:
         """From the workspace's inputs and seeds to its results, in both directions."""
-        if settings.current().debug_nans or self._checks_gates:
+        if settings.current().debugging or self._checks_gates:
             self._run(workspace, True, self.program.reverse)
         else:
             vm.run_sample(workspace.job_address)
@@ -129,7 +129,7 @@ class SampleProgram:
         self._run(workspace, False, True)
 
     def _run(self, workspace: Workspace, forward: bool, reverse: bool) -> None:
-        if settings.current().debug_nans:
+        if settings.current().debugging:
             own = self.new_workspace() if workspace.program.fused else workspace
             own.inputs[:], own.seeds[:] = workspace.inputs, workspace.seeds
             debug.run_sample(self._checked, own, forward, reverse)

@@ -14,10 +14,11 @@ class Settings:
     """What ``tpf.config`` sets.
 
     threads: how many threads share a batch. block: lanes in a block, a power of two from 8 to
-    4096, or None for a width that fits the tape's working set in the cache. debug_nans: stop at
-    the first NaN and name the gate that made it. tier: "interpret" runs a kernel for each
-    instruction, "fused" compiles kernels of many before a tape's first evaluation, "auto" does so
-    in the background once that saves time. max_memory: bytes that the values and cotangents of a
+    4096, or None for a width that fits the tape's working set in the cache. debug_nans, debug_infs:
+    stop at the first NaN, or infinity, in either sweep, and name the sample, the gate that made it,
+    its operands' values and its source line (`NonFiniteError`). tier: "interpret" runs a kernel for
+    each instruction, "fused" compiles kernels of many before a tape's first evaluation, "auto" does
+    so in the background once that saves time. max_memory: bytes that the values and cotangents of a
     batch in progress may take, or None for no limit: where they would take more, blocks are
     narrower, and the reverse sweep computes values again that it would have kept. None of them
     changes a bit of a result.
@@ -26,6 +27,7 @@ class Settings:
     threads: int
     block: int | None = None
     debug_nans: bool = False
+    debug_infs: bool = False
     tier: str = "auto"
     max_memory: int | None = None
 
@@ -40,8 +42,9 @@ class Settings:
             raise ValueError(
                 f"block must be a power of two from 8 to 4096, or None, not {self.block!r}"
             )
-        if not isinstance(self.debug_nans, bool):
-            raise ValueError(f"debug_nans must be True or False, not {self.debug_nans!r}")
+        for name in ("debug_nans", "debug_infs"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.max_memory is not None and (
             type(self.max_memory) is not int or self.max_memory < 1
         ):
@@ -50,6 +53,11 @@ class Settings:
             )
         if self.tier not in TIERS:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, not {self.tier!r}")
+
+    @property
+    def debugging(self) -> bool:
+        """Whether the sweeps go one instruction at a time, and look at every number."""
+        return self.debug_nans or self.debug_infs
 
 
 def _available_cores() -> int:
@@ -74,8 +82,8 @@ class config:
 
     The plain call sets the values for the process. As a context manager they hold for the block
     of code, in its own thread (or asynchronous task) only. Takes ``threads``, ``block``, ``tier``,
-    ``max_memory`` and ``debug_nans``, described in `Settings`; raises TypeError for another name
-    and ValueError for a value out of range.
+    ``max_memory``, ``debug_nans`` and ``debug_infs``, described in `Settings`; raises TypeError for
+    another name and ValueError for a value out of range.
 
     >>> import tapeflow as tpf
     >>> with tpf.config(threads=1, block=64):

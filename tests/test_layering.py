@@ -50,6 +50,7 @@ ORDER = [
     "program",
     "threaded",
     "tier",
+    "nonfinite",
     "debug",
     "sample",
     "columns",

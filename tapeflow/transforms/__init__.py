@@ -7,6 +7,6 @@ native reverse sweep does, product by product; a tape with arrays is differentia
 
 from tapeflow.transforms.forward import pushforward
 from tapeflow.transforms.replay import inline
-from tapeflow.transforms.reverse import PULLBACK, pullback
+from tapeflow.transforms.reverse import PULLBACK, PULLED, pullback
 
-__all__ = ["PULLBACK", "inline", "pullback", "pushforward"]
+__all__ = ["PULLBACK", "PULLED", "inline", "pullback", "pushforward"]

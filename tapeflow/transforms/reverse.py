@@ -16,6 +16,9 @@ from tapeflow.transforms.sweep import Sweep, shaped
 PULLBACK = "pullback of "
 """What a pullback's name begins with."""
 
+PULLED = "pullback of"
+"""Where a pullback's ``prepared`` has the tape that it is of."""
+
 
 def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = False) -> Tape:
     """The tape of (inputs, seeds) -> (outputs, gradients of the inputs).
@@ -54,4 +57,6 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = Fal
     output = Structure(flatten([0.0] * len(results))[1], output_leaves)
     names = [*tape.input_names, "seed"]
     name = PULLBACK + tape.name
-    return remove_dead_code(recorder.finish(name, slots, both, output, names))
+    made = remove_dead_code(recorder.finish(name, slots, both, output, names))
+    made.prepared[PULLED] = tape
+    return made

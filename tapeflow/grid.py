@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 AXES = 3
 
-_NARROW = 8
+NARROW = 8
 """The innermost axis is worked through eight numbers at a time: a shorter one is expanded."""
 
 
@@ -38,7 +38,7 @@ def fold(shapes: Sequence[Shape], shape: Shape) -> tuple[int, ...] | None:
             groups[-1] = (groups[-1][0] * length, full)
         else:
             groups.append((length, full))
-    if len(groups) > AXES or (len(groups) > 1 and groups[-1][0] < _NARROW):
+    if len(groups) > AXES or (len(groups) > 1 and groups[-1][0] < NARROW):
         return None
     while len(groups) < AXES:
         groups.insert(0, (1, (False,) * len(shapes)))
@@ -61,6 +61,9 @@ def extents(parameters: Any, arity: int) -> tuple[tuple[int, ...], int]:
         raise ValueError("bad parameters")
     lengths = p[:AXES]
     size = lengths[0] * lengths[1] * lengths[2]
+    # A row of a kernel's inner loop is whole groups of numbers, or alone: see `fold`.
+    if size and lengths[0] * lengths[1] > 1 and lengths[2] < NARROW:
+        raise ValueError("bad parameters")
     runs = []
     for k in range(arity):
         stride = 1

@@ -58,7 +58,9 @@ def run(tape: Tape, instructions: npt.NDArray[np.int64]) -> Floats:
 
 
 def _instruction(tape: Tape, i: int, values: Floats) -> Any:
-    sizes, _ = tape.runs_of(i)
+    sizes, size = tape.runs_of(i)
+    if not size:
+        return np.empty((0, 1))
     operands = [
         values[slot : slot + size]
         for slot, size in zip(tape.operands_of(i).tolist(), sizes, strict=True)

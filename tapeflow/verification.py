@@ -1,6 +1,11 @@
-"""Whether a tape's arrays are those of a tape: the compiled sweeps check no bounds."""
+"""Whether a tape's arrays are those of a tape: the compiled sweeps check no bounds.
+
+What is recorded is right by construction; what is loaded from a file may be anything. So all that
+a kernel relies on is looked at here, or in the ``sizes`` of an array rule, which this calls.
+"""
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +17,7 @@ from tapeflow.guards import KINDS
 from tapeflow.ops import BY_OPCODE, FIRST_GATE
 
 if TYPE_CHECKING:
+    from tapeflow.structure import Structure
     from tapeflow.tape import Tape
 
 _ANY = -2
@@ -24,6 +30,8 @@ _CHUNK = 1 << 16
 def verify(tape: "Tape") -> None:
     """Raise TapeError unless every instruction reads and writes only slots that it may."""
     n = len(tape.opcodes)
+    _verify_structure(tape.input_structure, "arguments")
+    _verify_structure(tape.output_structure, "results")
     first_result = tape.n_inputs + len(tape.constants)
     if len(tape.slots) != n + 1 or len(tape.starts) != n + 1 or len(tape.locations) != n:
         raise TapeError(f"a tape of {n} instructions has arrays of other lengths")
@@ -43,9 +51,7 @@ def verify(tape: "Tape") -> None:
         _verify_operands(tape, own, *chunk)
     wide = np.flatnonzero(np.concatenate(with_arrays)) if n else np.empty(0, np.int64)
     if len(wide):
-        bounds = np.concatenate([tape.first_slots, [first_result], tape.slots[1:]])
-        for i in wide.tolist():
-            _verify_runs(tape, i, bounds)
+        _verify_runs(tape, wide)
     if len(tape.outputs) != tape.output_structure.size:
         raise TapeError(
             f"{len(tape.outputs)} outputs for a result of {tape.output_structure.size} numbers"
@@ -139,23 +145,86 @@ def _verify_operands(
         raise TapeError(f"instruction {i} reads a slot that is not below its own")
 
 
-def _verify_runs(tape: "Tape", i: int, bounds: npt.NDArray[np.int64]) -> None:
-    """An instruction on arrays: its operands are as many and as long as its parameters say.
+def _verify_runs(tape: "Tape", wide: npt.NDArray[np.int64]) -> None:
+    """Instructions on arrays: operands are as many and as long as their parameters say."""
+    kinds, runs = _kinds(tape, wide)
+    sizes = np.array([size for _, size in runs], np.int64)[kinds]
+    own, ends = tape.slots[wide].astype(np.int64), tape.slots[wide + 1].astype(np.int64)
+    counts = (tape.starts[wide + 1] - tape.starts[wide]).astype(np.int64)
 
-    bounds: where inputs, constants and results begin; a run lies in one of them.
+    def refuse(wrong: npt.NDArray[np.bool_], what: str) -> None:
+        if wrong.any():
+            i = int(wide[wrong.argmax()])
+            raise TapeError(f"instruction {i} ({tape.op(i).name}) {what}")
+
+    refuse(sizes != ends - own, "has not as many slots as its parameters say")
+    arities = np.array([len(lengths) for lengths, _ in runs], np.int64)[kinds]
+    refuse(arities != counts, "has the wrong number of operands")
+    lengths = np.fromiter(itertools.chain(*(runs[kind][0] for kind in kinds.tolist())), np.int64)
+    owner = np.repeat(np.arange(len(wide)), counts)
+    first = np.cumsum(counts) - counts
+    places = np.arange(len(owner)) - first[owner] + tape.starts[wide][owner]
+    slots = tape.operands[places].astype(np.int64)
+
+    def refuse_operand(wrong: npt.NDArray[np.bool_], what: str) -> None:
+        refuse(np.bincount(owner[wrong], minlength=len(wide)) > 0, what)
+
+    refuse_operand(slots + lengths > own[owner], "reads a slot that is not below its own")
+    # Inputs, constants and results begin at these; a run lies in one of them.
+    bounds = np.concatenate([tape.first_slots, tape.slots.astype(np.int64)])
+    several = lengths > 1
+    within = bounds[np.searchsorted(bounds, slots[several], "right")]
+    several[several] = slots[several] + lengths[several] > within
+    refuse_operand(several, "reads beyond the end of a value")
+
+
+def _kinds(
+    tape: "Tape", wide: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], list[tuple[tuple[int, ...], int]]]:
+    """Instructions on arrays by op and parameters: a number for each; and of each kind, the runs.
+
+    A long tape has few kinds, and the sizes are computed once for each.
     """
-    name = tape.op(i).name
+    data = tape.parameters.data.cast("B") if len(tape.parameters) else memoryview(b"")
+    opcodes = tape.opcodes[wide].tolist()
+    bounds = [(8 * tape.parameter_starts[at].astype(np.int64)).tolist() for at in (wide, wide + 1)]
+    known: dict[tuple[int, bytes], int] = {}
+    kinds: list[int] = []
+    runs: list[tuple[tuple[int, ...], int]] = []
+    for i, opcode, first, last in zip(wide.tolist(), opcodes, *bounds, strict=True):
+        key = opcode, bytes(data[first:last])
+        kind = known.setdefault(key, len(runs))
+        if kind == len(runs):
+            runs.append(_runs(tape, i))
+        kinds.append(kind)
+    return np.array(kinds, np.int64), runs
+
+
+def _runs(tape: "Tape", i: int) -> tuple[tuple[int, ...], int]:
+    """The lengths of an instruction's operands, and of its result."""
+    op, parameters = tape.op(i), tape.parameters_of(i)
+    if op.python is not None:
+        raise TapeError(f"instruction {i} ({op.name}) runs in Python, and takes numbers alone")
+    # Compiled kernels take them as 32-bit integers.
+    if len(parameters) and not -(2**31) < parameters.min() <= parameters.max() < 2**31:
+        raise TapeError(f"instruction {i} ({op.name}) has a parameter that is too large")
     try:
-        runs, expected = tape.runs_of(i)
-    except (ValueError, OverflowError):
-        raise TapeError(f"instruction {i} ({name}) has bad parameters") from None
-    if expected != tape.slots[i + 1] - tape.slots[i]:
-        raise TapeError(f"instruction {i} ({name}) does not have {expected} slots")
-    slots = tape.operands_of(i).tolist()
-    if len(runs) != len(slots):
-        raise TapeError(f"instruction {i} ({name}) has the wrong number of operands")
-    for slot, run in zip(slots, runs, strict=True):
-        if slot + run > tape.slots[i]:
-            raise TapeError(f"instruction {i} reads a slot that is not below its own")
-        if run > 1 and slot + run > bounds[np.searchsorted(bounds, slot, "right")]:
-            raise TapeError(f"instruction {i} reads beyond the end of a value")
+        runs, size = tape.runs_of(i)
+    except ValueError:
+        raise TapeError(f"instruction {i} ({op.name}) has bad parameters") from None
+    if max(size, *runs, 0) >= 2**31:
+        raise TapeError(f"instruction {i} ({op.name}) has arrays that are too large")
+    return runs, size
+
+
+def _verify_structure(structure: "Structure", what: str) -> None:
+    """The shapes of arguments or of results: none negative, none too large to be counted."""
+    leaves = structure.leaves
+    if structure.treedef.num_leaves != len(leaves):
+        raise TapeError(f"{len(leaves)} leaves for {structure.treedef.num_leaves} in the {what}")
+    shapes = [leaf.shape for leaf in leaves if leaf.shape is not None]
+    if any(n < 0 for shape in shapes for n in shape):
+        raise TapeError(f"a shape among the {what} is negative")
+    total = len(leaves) - len(shapes) + sum(math.prod(shape) for shape in shapes)
+    if total >= 2**31:
+        raise TapeError(f"the {what} have {total} numbers, which are too many for a tape")

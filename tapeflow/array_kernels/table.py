@@ -57,6 +57,8 @@ Made = tuple[Any, Sequence[int]] | None
 def _walk(p: Sequence[int]) -> Record:
     """A view's offset, axes, lengths and strides; axes that are one run are joined."""
     n_axes = (len(p) - 2) // 2
+    if 0 in p[2 : 2 + n_axes]:
+        return [0, 1, 0, 1]
     axes: list[tuple[int, int]] = []
     for length, stride in zip(p[2 : 2 + n_axes], p[2 + n_axes :], strict=True):
         if length == 1:

@@ -84,7 +84,17 @@ class Sum(_Reduction):
         return (spread.reshape(-1),)
 
 
-class _Extreme(_Reduction):
+class _Chosen(_Reduction):
+    """A reduction to one of the numbers along the axis: there must be one."""
+
+    @staticmethod
+    def sizes(p: Parameters) -> Sizes:
+        runs, size = _Reduction.sizes(p)
+        require(size == 0 or p[1] > 0)
+        return runs, size
+
+
+class _Extreme(_Chosen):
     @staticmethod
     def pull(
         p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
@@ -122,6 +132,7 @@ class Log_Of_Sum(ArrayRule):
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
         outer, n, inner = _axis(p)
+        require(len(p) == 3)
         return (outer * n * inner, outer * inner), outer * inner
 
     @staticmethod
@@ -144,7 +155,7 @@ class Cumsum(ArrayRule):
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
         outer, n, inner = _axis(p)
-        require(len(p) == 4, p[3] in (0, 1))
+        require(len(p) == 4 and p[3] in (0, 1))
         return (outer * n * inner,), outer * n * inner
 
     @staticmethod
@@ -162,7 +173,7 @@ class Cumsum(ArrayRule):
 
 
 @array_rule
-class Argmax(_Reduction, ZeroRule):
+class Argmax(_Chosen, ZeroRule):
     """The place of the first largest along the axis, or of the first NaN."""
 
     @staticmethod
@@ -172,7 +183,7 @@ class Argmax(_Reduction, ZeroRule):
 
 
 @array_rule
-class Argmin(_Reduction, ZeroRule):
+class Argmin(_Chosen, ZeroRule):
     """The place of the first smallest along the axis, or of the first NaN."""
 
     @staticmethod
@@ -203,7 +214,7 @@ class Searchsorted(ZeroRule):
 
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
-        require(len(p) == 3, p[0] >= 0, p[1] >= 0, p[2] in (0, 1))
+        require(len(p) == 3 and p[0] >= 0 and p[1] >= 0 and p[2] in (0, 1))
         return (int(p[0]), int(p[1])), int(p[1])
 
     @staticmethod

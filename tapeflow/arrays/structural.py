@@ -28,6 +28,8 @@ def _fold(p: Parameters) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
 
 def _places(p: Parameters) -> np.ndarray:
     _, offset, shape, strides = _fold(p)
+    if 0 in shape:
+        return np.empty(0, np.int64)
     places = np.full((), offset, np.int64)
     for length, stride in zip(shape, strides, strict=True):
         places = np.add.outer(places, np.arange(length) * stride)
@@ -106,8 +108,9 @@ class Take(ArrayRule):
 
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
+        require(len(p) >= 1)
         places = np.asarray(p[1:], np.int64)
-        require(len(p) >= 1, p[0] >= 0)
+        require(p[0] >= 0)
         if places.size:
             require(places.min() >= -1, places.max() < p[0])
         return (int(p[0]),), len(places)
@@ -153,7 +156,7 @@ class Concat(ArrayRule):
 
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
-        require(all(n >= 0 for n in p))
+        require(len(p) >= 1, all(n >= 0 for n in p))
         return tuple(map(int, p)), int(sum(p))
 
     @staticmethod

@@ -8,6 +8,7 @@
 from typing import TYPE_CHECKING, Any
 
 from tapeflow import linalg, nn, optim, special
+from tapeflow.agreement import Agreement, check_tape
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
 from tapeflow.auxiliary import stop_gradient
 from tapeflow.checking import check_grads
@@ -25,6 +26,7 @@ from tapeflow.vmap import vmap
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agreement",
     "Function",
     "GateError",
     "Gradient",
@@ -34,6 +36,7 @@ __all__ = [
     "TapeError",
     "TracingError",
     "check_grads",
+    "check_tape",
     "checkpoint",
     "concrete",
     "config",

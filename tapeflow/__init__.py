@@ -13,6 +13,7 @@ from tapeflow.api import Function, Gradient, function, grad, record, value_and_g
 from tapeflow.auxiliary import stop_gradient
 from tapeflow.checking import check_grads
 from tapeflow.checkpoint import checkpoint
+from tapeflow.control import cond, fori_loop, scan, switch, while_loop
 from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
 from tapeflow.errors import GateError, NonFiniteError, StructureError, TapeError, TracingError
 from tapeflow.files import load
@@ -39,7 +40,9 @@ __all__ = [
     "check_tape",
     "checkpoint",
     "concrete",
+    "cond",
     "config",
+    "fori_loop",
     "function",
     "gate",
     "grad",
@@ -53,11 +56,14 @@ __all__ = [
     "nn",
     "optim",
     "record",
+    "scan",
     "special",
     "stop_gradient",
+    "switch",
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
     *(name for name in _FUNCTIONS if name != "stop_gradient"),
 ]
 

@@ -31,7 +31,7 @@ class Op:
     ufuncs: tuple[np.ufunc, ...] = ()
     zero_derivative: bool = False
     python: Any = None
-    array: type[ArrayRule] | None = None
+    array: type[ArrayRule] | ArrayRule | None = None
     host: bool = False
 
     @property

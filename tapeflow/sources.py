@@ -15,7 +15,7 @@ _INTERNAL = {
     _PACKAGE,
     *(
         os.path.join(_PACKAGE, part)
-        for part in ("mathlib", "arrays", "tracers", "transforms", "numpy_api", "nn")
+        for part in ("mathlib", "arrays", "tracers", "transforms", "loops", "numpy_api", "nn")
     ),
 }
 _NUMPY = os.path.dirname(np.__file__)

@@ -174,8 +174,10 @@ class Tape:
     @cached_property
     def numbers_only(self) -> bool:
         """Whether every instruction works on single numbers, by kernels of our own."""
-        return not len(self.parameters) and not any(
-            opcode in _NEEDARRAYS for opcode in np.unique(self.opcodes).tolist()
+        return (
+            not len(self.parameters)
+            and not any(gate.array is not None for gate in self.gates)
+            and not any(opcode in _NEEDARRAYS for opcode in np.unique(self.opcodes).tolist())
         )
 
     def slot_name(self, slot: int, size: int = 1) -> str:

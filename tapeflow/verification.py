@@ -98,7 +98,7 @@ def _arities(tape: "Tape") -> npt.NDArray[np.int64]:
     arities = np.full(FIRST_GATE + len(tape.gates), -1, np.int64)
     for op in BY_OPCODE.values():
         arities[op.opcode] = op.arity if op.array is None else _ANY
-    arities[FIRST_GATE:] = [gate.arity for gate in tape.gates]
+    arities[FIRST_GATE:] = [gate.arity if gate.array is None else _ANY for gate in tape.gates]
     return arities
 
 

@@ -1,7 +1,7 @@
 """What each whole-array op means, in NumPy: one class an op."""
 
 from tapeflow.arrays import linear, products, reductions, spectral, structural
-from tapeflow.arrays.base import RULES, ArrayRule, ZeroRule
+from tapeflow.arrays.base import RULES, ArrayRule, SubTapes, ZeroRule
 
-__all__ = ["RULES", "ArrayRule", "ZeroRule", "linear", "products", "reductions"]
+__all__ = ["RULES", "ArrayRule", "SubTapes", "ZeroRule", "linear", "products", "reductions"]
 __all__ += ["spectral", "structural"]

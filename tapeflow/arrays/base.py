@@ -41,6 +41,38 @@ class ZeroRule(ArrayRule):
     """An op that no gradient passes."""
 
 
+class SubTapes(ArrayRule):
+    """An op of one tape, which carries tapes: a loop or a branch. Its result consists of parts."""
+
+    name: str
+    op: Any = None
+    """Its row, as those of the op table, once it has been recorded."""
+
+    @property
+    def tapes(self) -> Sequence[Any]:
+        """The tapes that it runs."""
+        raise NotImplementedError
+
+    def parts(self, p: Parameters) -> Sequence[int]:
+        """The length of each part of the result."""
+        raise NotImplementedError
+
+    def pull_parts(
+        self,
+        p: Parameters,
+        wanted: Sequence[bool],
+        operands: Sequence[Value],
+        results: Sequence[Value],
+        flowing: Sequence[Value | None],
+    ) -> Sequence[Value | None]:
+        """The cotangent that flows to each wanted operand.
+
+        results, flowing: the parts of the result, and the cotangent of each, None where there is
+        none.
+        """
+        raise NotImplementedError
+
+
 RULES: dict[str, type[ArrayRule]] = {}
 
 

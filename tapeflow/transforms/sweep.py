@@ -1,12 +1,13 @@
 """Collecting cotangents by the rules, in reverse order, as instructions of a recording."""
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tapeflow import grid
+from tapeflow.arrays import SubTapes
 from tapeflow.gates import backward_op
 from tapeflow.ops import BY_NAME, Op
 from tapeflow.tracers import Tracer, apply, elementwise, lift
@@ -92,11 +93,43 @@ class Sweep:
 
     def run(self) -> None:
         for i in reversed(range(len(self.tape))):
+            rule = self.tape.op(i).array
+            parts = dict(self.parts.get(self.n_leaves + i, {}))
             flowing = self.take(self.n_leaves + i)
-            if flowing is not None:
-                self.flowed[i] = flowing
-                self.recorder.location = self.recorder.source(self.tape.source(i))
+            if flowing is None:
+                continue
+            self.flowed[i] = flowing
+            self.recorder.location = self.recorder.source(self.tape.source(i))
+            if isinstance(rule, SubTapes):
+                self._sub_tapes(i, rule, parts, lift(flowing).reshape(-1))
+            else:
                 self._instruction(i, flowing)
+
+    def _sub_tapes(
+        self, i: int, rule: SubTapes, parts: Iterable[tuple[int, int]], flowing: Any
+    ) -> None:
+        """A loop or a branch: it is told which parts of its result nothing flows to."""
+        tape = self.tape
+        p = tape.parameters_of(i).tolist()
+        runs = list(zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True))
+        owners = [self.owner(slot) if size else None for slot, size in runs]
+        wanted = [owner is not None and bool(self.active[owner]) for owner in owners]
+        operands = [lift(self.replay.value(slot, (size,))) for slot, size in runs]
+        results, flows, first = [], [], 0
+        for size in rule.parts(p):
+            last = first + size
+            own = any(start < last and start + n > first for start, n in parts)
+            results.append(lift(self.replay.value(int(tape.slots[i]) + first, (size,))))
+            flows.append(flowing[first:last] if own and size else None)
+            first = last
+        pulled = rule.pull_parts(p, wanted, operands, results, flows)
+        self._flow_back(runs, pulled)
+
+    def _flow_back(self, runs: Sequence[tuple[int, int]], pulled: Sequence[Any]) -> None:
+        for (slot, n), cotangent in zip(runs, pulled, strict=True):
+            if cotangent is not None and n:
+                own = lift(cotangent).reshape(-1)
+                self.flow(slot, n, own[0] if n == 1 else own, 1.0)
 
     def _instruction(self, i: int, flowing: Any) -> None:
         tape, op = self.tape, self.tape.op(i)
@@ -113,10 +146,7 @@ class Sweep:
         ]
         result = lift(self.replay.value(int(tape.slots[i]), (size,)))
         pulled = op.array.pull(parameters, operands, result, lift(flowing).reshape(-1))
-        for slot, n, cotangent in zip(slots, sizes, pulled, strict=True):
-            if cotangent is not None and n:
-                own = lift(cotangent).reshape(-1)
-                self.flow(slot, n, own[0] if n == 1 else own, 1.0)
+        self._flow_back(list(zip(slots, sizes, strict=True)), pulled)
 
     def _python_gate(
         self, op: Op, slots: Sequence[int], operands: Sequence[Any], flowing: Any

@@ -19,7 +19,7 @@ from tapeflow.loops.record import record
 from tapeflow.ops import BY_NAME
 from tapeflow.passes import simplified
 from tapeflow.recorded import argument_names, flatten_args, traced_leaf
-from tapeflow.sources import user_place
+from tapeflow.sources import refuse, user_place
 from tapeflow.structure import Leaf, Structure
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
@@ -277,8 +277,15 @@ def _traced(
             arguments[accessor.path[0]] + accessor[1:].codify("")
             for accessor in treedef.accessors()
         ]
-    tape, captures = trace(function, Structure(treedef, tuple(leaves)), names)
+    tape, captures = trace(function, Structure(treedef, tuple(leaves)), names, _no_example)
     return simplified(tape), captures
+
+
+def _no_example() -> NoReturn:
+    refuse(
+        "decide on a traced value in what is recorded once for all steps and branches",
+        "use tpf.cond, tpf.switch or tpf.where",
+    )
 
 
 def _run(

@@ -179,6 +179,16 @@ def test_a_loop_is_one_instruction() -> None:
     assert len(tape) == 1
 
 
+def test_a_branch_of_python_in_a_body_is_refused() -> None:
+    def body(c: Any, x: Any) -> Any:
+        return (c + x if c > 0.0 else c), None
+
+    with pytest.raises(tpf.TracingError, match=r"test_control.py:\d+.*use tpf.cond"):
+        tpf.scan(body, 1.0, np.ones(3))
+    with pytest.raises(tpf.TracingError, match=r"test_control.py:\d+.*use tpf.cond"):
+        tpf.grad(lambda x: tpf.scan(body, x, np.ones(3))[0])(1.0)
+
+
 def test_errors_name_the_line_and_both_shapes() -> None:
     def changed() -> Any:
         return tpf.scan(lambda c, _: (np.append(c, 1.0), None), np.ones(2), length=3)

@@ -16,10 +16,21 @@ from tapeflow.files import checks, container
 from tapeflow.files.fields import HEADER, Code, decoded
 from tapeflow.tape import ARRAYS, Tape
 
-FORMAT = 1
+FORMAT = 2
 """The version of what `save` writes. A change of the format is a new number, and an upgrade."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _with(**fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """An upgrade to a version in which a tape has fields that it had not before."""
+
+    def upgrade(header: dict[str, Any]) -> dict[str, Any]:
+        tape = checks.of(dict, checks.member(header, "tape", "the header"), "tape")
+        return {**header, "tape": {**tape, **fields}}
+
+    return upgrade
+
+
+UPGRADES = {1: _with(guards=[])}
 """For each older version, what makes its header one of the next version."""
 
 MAX_BYTES = 2**32

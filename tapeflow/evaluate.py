@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -83,14 +83,20 @@ def value_and_grad(tape: Tape, *args: Any) -> tuple[Any, Any]:
 
 
 def forward(tape: Tape, *args: Any) -> Any:
+    workspace = _run_forward(tape, args)
+    _states()[tape] = workspace, False
+    structure = tape.output_structure
+    return structure.unflatten(structure.split(workspace.outputs.copy()))
+
+
+def _run_forward(tape: Tape, args: tuple[Any, ...]) -> Any:
+    """A workspace with every value at these arguments."""
     leaves = checked_leaves(tape, args)
     program = sample_program(tape, slice(0, tape.n_inputs))
     workspace = program.new_workspace()
     tape.input_structure.pack(leaves, workspace.inputs)
     program.run_forward(workspace)
-    _states()[tape] = workspace, False
-    structure = tape.output_structure
-    return structure.unflatten(structure.split(workspace.outputs.copy()))
+    return workspace
 
 
 def backward(tape: Tape, seed: Any = 1.0) -> Any:
@@ -111,15 +117,30 @@ def njit(tape: Tape) -> Any:
     return tape.prepared["njit"]
 
 
-def last_sweeps(tape: Tape) -> tuple[Floats | None, Floats | None]:
-    """This thread's last `forward` and `backward` of a tape: a value and a cotangent for each slot.
+class Sweeps(NamedTuple):
+    """A value and a cotangent for each slot, and the seeds; None where there was no sweep."""
 
-    None where there was none.
-    """
+    values: Floats | None
+    cotangents: Floats | None
+    seeds: Floats | None
+
+
+def last_sweeps(tape: Tape) -> Sweeps:
+    """This thread's last `forward` and `backward` of a tape."""
     workspace, swept = _states().get(tape, (None, False))
     if workspace is None:
-        return None, None
-    return workspace.values, workspace.cotangents + 0.0 if swept else None
+        return Sweeps(None, None, None)
+    if not swept:
+        return Sweeps(workspace.values, None, None)
+    return Sweeps(workspace.values, workspace.cotangents + 0.0, workspace.seeds)
+
+
+def sweeps_at(tape: Tape, args: tuple[Any, ...]) -> Sweeps:
+    """Both sweeps at these arguments, every seed 1; what the last `forward` has left stays."""
+    workspace = _run_forward(tape, args)
+    workspace.seeds[:] = 1.0
+    sample_program(tape, slice(0, tape.n_inputs)).run_reverse(workspace)
+    return Sweeps(workspace.values, workspace.cotangents + 0.0, workspace.seeds)
 
 
 def _states() -> Any:

@@ -20,6 +20,7 @@ class Op:
     the NumPy functions that record it. zero_derivative: nothing flows back through it.
     python: for a gate whose forward and backward are Python code, what runs them. array: for an op
     on whole arrays, its rule. host: its numbers come from SciPy, and not from compiled code.
+    drawn: what stands in its circle in a drawing; its name if empty.
     """
 
     opcode: int
@@ -33,6 +34,7 @@ class Op:
     python: Any = None
     array: type[ArrayRule] | ArrayRule | None = None
     host: bool = False
+    drawn: str = ""
 
     @property
     def comparison(self) -> bool:
@@ -48,6 +50,7 @@ def _row(
     name: str,
     *ufuncs: np.ufunc,
     symbol: str = "",
+    drawn: str = "",
     function: str = "",
     zero_derivative: bool = False,
     host: bool = False,
@@ -64,10 +67,11 @@ def _row(
         ufuncs,
         zero_derivative,
         host=host,
+        drawn=drawn or symbol or name,
     )
 
 
-def _array(opcode: int, name: str) -> Op:
+def _array(opcode: int, name: str, drawn: str = "") -> Op:
     """An op on whole arrays: its operands are as many as its parameters say."""
     rule = RULES[name]
 
@@ -75,22 +79,24 @@ def _array(opcode: int, name: str) -> Op:
         raise TypeError(f"{name} works on whole arrays, and has no rule for numbers")
 
     zero = issubclass(rule, ZeroRule)
-    return Op(opcode, name, -1, refuse, "", name, zero_derivative=zero, array=rule)
+    return Op(
+        opcode, name, -1, refuse, "", name, zero_derivative=zero, array=rule, drawn=drawn or name
+    )
 
 
 # The number in front is what a saved tape holds: it is never changed and never used again.
 OPS = (
     _row(0, "add", np.add, symbol="+"),
-    _row(1, "sub", np.subtract, symbol="-"),
-    _row(2, "mul", np.multiply, symbol="*"),
-    _row(3, "div", np.divide, symbol="/"),
-    _row(4, "neg", np.negative),
-    _row(5, "pow", np.power, np.float_power, symbol="**"),
-    _row(6, "square", np.square),
-    _row(7, "reciprocal", np.reciprocal),
-    _row(8, "sqrt", np.sqrt),
-    _row(9, "cbrt", np.cbrt),
-    _row(10, "abs", np.absolute, np.fabs),
+    _row(1, "sub", np.subtract, symbol="-", drawn="−"),
+    _row(2, "mul", np.multiply, symbol="*", drawn="×"),
+    _row(3, "div", np.divide, symbol="/", drawn="÷"),
+    _row(4, "neg", np.negative, drawn="−"),
+    _row(5, "pow", np.power, np.float_power, symbol="**", drawn="^"),
+    _row(6, "square", np.square, drawn="x²"),
+    _row(7, "reciprocal", np.reciprocal, drawn="1/x"),
+    _row(8, "sqrt", np.sqrt, drawn="√"),
+    _row(9, "cbrt", np.cbrt, drawn="∛"),
+    _row(10, "abs", np.absolute, np.fabs, drawn="|x|"),
     _row(11, "sign", np.sign, zero_derivative=True),
     _row(12, "exp", np.exp),
     _row(13, "expm1", np.expm1),
@@ -111,7 +117,7 @@ OPS = (
     _row(28, "asinh", np.arcsinh),
     _row(29, "acosh", np.arccosh),
     _row(30, "atanh", np.arctanh),
-    _row(31, "sigmoid"),
+    _row(31, "sigmoid", drawn="σ"),
     _row(32, "softplus"),
     _row(33, "relu"),
     _row(34, "max", np.maximum, function="maximum"),
@@ -119,18 +125,18 @@ OPS = (
     _row(36, "where"),
     _row(37, "hypot", np.hypot),
     _row(38, "fma"),
-    _row(39, "floor", np.floor, zero_derivative=True),
-    _row(40, "ceil", np.ceil, zero_derivative=True),
+    _row(39, "floor", np.floor, zero_derivative=True, drawn="⌊x⌋"),
+    _row(40, "ceil", np.ceil, zero_derivative=True, drawn="⌈x⌉"),
     _row(41, "round", np.rint, zero_derivative=True),
     _row(42, "less", np.less, symbol="<", zero_derivative=True),
-    _row(43, "less_equal", np.less_equal, symbol="<=", zero_derivative=True),
+    _row(43, "less_equal", np.less_equal, symbol="<=", zero_derivative=True, drawn="≤"),
     _row(44, "greater", np.greater, symbol=">", zero_derivative=True),
-    _row(45, "greater_equal", np.greater_equal, symbol=">=", zero_derivative=True),
-    _row(46, "equal", np.equal, symbol="==", zero_derivative=True),
-    _row(47, "not_equal", np.not_equal, symbol="!=", zero_derivative=True),
+    _row(45, "greater_equal", np.greater_equal, symbol=">=", zero_derivative=True, drawn="≥"),
+    _row(46, "equal", np.equal, symbol="==", zero_derivative=True, drawn="="),
+    _row(47, "not_equal", np.not_equal, symbol="!=", zero_derivative=True, drawn="≠"),
     _row(48, "erf"),
     _row(49, "erfc"),
-    _row(50, "stop_gradient", zero_derivative=True),
+    _row(50, "stop_gradient", zero_derivative=True, drawn="stop"),
     _row(51, "azmul"),
     _row(52, "azfma"),
     _row(53, "mod", np.mod),
@@ -159,7 +165,7 @@ OPS = (
     _array(260, "concat"),
     _array(261, "take_at"),
     _array(262, "put_at"),
-    _array(270, "sum"),
+    _array(270, "sum", "Σ"),
     _array(271, "amax"),
     _array(272, "amin"),
     _array(273, "cumsum"),
@@ -168,7 +174,7 @@ OPS = (
     _array(276, "argsort"),
     _array(277, "searchsorted"),
     _array(278, "log_of_sum"),
-    _array(290, "matmul"),
+    _array(290, "matmul", "@"),
     _array(300, "cholesky"),
     _array(301, "triangular_solve"),
     _array(302, "solve"),

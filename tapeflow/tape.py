@@ -6,12 +6,10 @@ A value is a run of slots: one of a number, many of an array. An instruction wit
 parameters, which say how long its operands' runs are and how they are folded.
 """
 
-import functools
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +17,7 @@ import numpy.typing as npt
 from tapeflow import grid
 from tapeflow.errors import TapeError
 from tapeflow.guards import NONE, Guards
+from tapeflow.methods import Methods
 from tapeflow.ops import BY_OPCODE, FIRST_GATE, OPS, Op
 from tapeflow.structure import Floats, Structure
 from tapeflow.verification import verify
@@ -38,34 +37,8 @@ class Location(NamedTuple):
         return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}"
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def provided_by(module: str) -> Callable[[F], F]:
-    """A method of `Tape` whose body is the function of its name in a module of a layer above.
-
-    The module is imported when the method is first called, so this layer stays below it. The
-    function takes the tape and then the method's own parameters.
-    """
-
-    def declare(method: F) -> F:
-        body: Callable[..., Any] | None = None
-
-        @functools.wraps(method)
-        def call(*args: Any, **options: Any) -> Any:
-            nonlocal body
-            if body is None:
-                body = getattr(importlib.import_module(module), method.__name__.strip("_"))
-            return body(*args, **options)
-
-        call.__dict__["provided_by"] = module
-        return cast(F, call)
-
-    return declare
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Tape:
+class Tape(Methods):
     """A recorded function; make one with ``tpf.record``.
 
     Arrays (all read-only copies; n instructions):
@@ -236,81 +209,11 @@ class Tape:
         slots = self.operands_of(instruction).tolist()
         return [self.slot_name(slot, size) for slot, size in zip(slots, sizes, strict=True)]
 
-    # The lecture's computational graph, and one-sample evaluation, by the layers above.
-
-    @provided_by("tapeflow.evaluate")
-    def __call__(self, *args: Any) -> Any:
-        """The recorded function's value at other arguments of the same structure and shapes."""
-
-    @provided_by("tapeflow.evaluate")
-    def value_and_grad(self, *args: Any) -> Any:
-        """The value and the gradient in every argument, for a tape with one number as result.
-
-        Returns ``(value, gradient)``; the gradient has the structure of the argument, or is a
-        tuple with one for each argument where there are several. Raises StructureError for
-        arguments of another structure or shape than recorded, and for a result that is not one
-        number.
-
-        >>> tpf.record(lambda x, y: x * y, 1.0, 1.0).value_and_grad(3.0, 4.0)
-        (12.0, (4.0, 3.0))
-        """
-
-    @provided_by("tapeflow.evaluate")
-    def forward(self, *inputs: Any) -> Any:
-        """Run every gate at these inputs, keep each one's value for `backward`, give the output.
-
-        The values are kept for the calling thread alone.
-        """
-
-    @provided_by("tapeflow.evaluate")
-    def backward(self, seed: Any = 1.0) -> Any:
-        """The gradients of the inputs, from the values that the last `forward` kept.
-
-        seed: the gradient that flows into the output, in the output's structure. Returns one
-        gradient for one argument, and a tuple for several. Raises RuntimeError before `forward`.
-
-        >>> tape = tpf.record(lambda x, y: x * y, 1.0, 1.0)
-        >>> tape.forward(3.0, 4.0), tape.backward()
-        (12.0, (4.0, 3.0))
-        """
-
-    @provided_by("tapeflow.evaluate")
-    def njit(self) -> Any:
-        """A `NativeTape`, which functions compiled with Numba can call, for one number as result.
-
-        Raises TapeError for several results, and where operations run in Python.
-        """
-
-    @provided_by("tapeflow.files")
-    def save(self, file: Any) -> None:
-        """Write the tape to a file, from which `tpf.load` reads it: see docs/format.md.
-
-        file: a path, or a file opened for writing bytes. A file that is there is replaced when
-        the new one is whole. It holds the names of the source files, but no code: gates of your
-        own are in it by name. Raises TapeError for what the format cannot hold, such as arguments
-        of a registered class, and OSError where the file cannot be written.
-        """
-
-    @provided_by("tapeflow.files")
-    def __reduce__(self) -> Any:
-        """Pickle the tape as the file that it would be, and verify it again when it is loaded.
-
-        Raises TapeError where it has a gate that another process could not import.
-        """
-
     def __copy__(self) -> "Tape":
         return self  # nothing of it changes
 
     def __deepcopy__(self, memo: Any) -> "Tape":
         return self
-
-    @provided_by("tapeflow.graphs.table")
-    def table(self) -> Any:
-        """Print and return the Wengert list: each gate, its operands, value and gradient.
-
-        Values and gradients are those of the last `forward` and `backward` in this thread. In a
-        notebook it is not printed, as it shows itself there.
-        """
 
 
 ARRAYS: dict[str, type[np.generic]] = {

@@ -24,6 +24,7 @@ ORDER = [
     "grid",
     "guards",
     "verification",
+    "methods",
     "tape",
     "sources",
     "example",

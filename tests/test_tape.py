@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapeflow as tpf
+from tapeflow.methods import Methods
 from tapeflow.ops import FIRST_GATE
 from tapeflow.tape import Tape
 from tests.strategies import tapes
@@ -128,7 +129,7 @@ def test_an_empty_tape() -> None:
 def test_every_method_that_a_layer_above_provides_is_there() -> None:
     """Its parameters are those of the declaration, which has the documentation."""
     declared = {
-        name: method for name, method in vars(tpf.Tape).items() if hasattr(method, "provided_by")
+        name: method for name, method in vars(Methods).items() if hasattr(method, "provided_by")
     }
     assert {"__call__", "forward", "table"} <= declared.keys()
     for name, method in declared.items():

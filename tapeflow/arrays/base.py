@@ -24,6 +24,11 @@ class ArrayRule:
         """The length of each operand's run, and of the result's. ValueError for bad parameters."""
         raise NotImplementedError
 
+    @classmethod
+    def shape(cls, p: Parameters) -> tuple[int, ...]:
+        """The shape of the result, as far as the parameters tell it."""
+        return (cls.sizes(p)[1],)
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         """The result, shape (size, lanes), from operands of shape (size, lanes)."""

@@ -166,6 +166,11 @@ class _Square(ArrayRule):
         batch, n = _dims(p, 2)
         return (batch * n * n,), batch * n * n
 
+    @classmethod
+    def shape(cls, p: Parameters) -> tuple[int, ...]:
+        batch, n = _dims(p, 2)
+        return (n, n) if batch == 1 else (batch, n, n)
+
 
 @array_rule
 class Inv(_Square):

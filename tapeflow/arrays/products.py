@@ -57,6 +57,11 @@ class Matmul(ArrayRule):
         b = d.k * d.n * (1 if d.b_single else d.batch)
         return (a, b), d.batch * d.m * d.n
 
+    @classmethod
+    def shape(cls, p: Parameters) -> tuple[int, ...]:
+        d = Product(*map(int, p))
+        return tuple(n for n in (d.batch, d.m, d.n) if n != 1)
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         d = Product(*map(int, p))

@@ -38,6 +38,11 @@ class _Reduction(ArrayRule):
         require(len(p) == 3)
         return (outer * n * inner,), outer * inner
 
+    @classmethod
+    def shape(cls, p: Parameters) -> tuple[int, ...]:
+        outer, _, inner = _axis(p)
+        return tuple(n for n in (outer, inner) if n != 1)
+
 
 def pairwise_sum(x: Array) -> Array:
     """The sum over axis 1 in a fixed tree, the same for any layout and number of lanes.

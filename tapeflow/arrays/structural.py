@@ -59,6 +59,10 @@ class View(ArrayRule):
         size, count = _view_sizes(p)
         return (size,), count
 
+    @classmethod
+    def shape(cls, p: Parameters) -> tuple[int, ...]:
+        return _fold(p)[2]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         return operands[0][_places(p)]

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tapeflow.evaluate import last_sweeps
+from tapeflow.evaluate import Sweeps, last_sweeps
 from tapeflow.graphs.report import Report, Section, number, show
-from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 
 
@@ -54,16 +53,14 @@ class Table(Report):
 
 
 def table(tape: Tape) -> Table:
-    result = table_of(tape, *last_sweeps(tape))
+    result = table_of(tape, last_sweeps(tape))
     show(result)
     return result
 
 
-def table_of(tape: Tape, values: Floats | None, cotangents: Floats | None) -> Table:
-    """The rows of a tape: inputs first, then gates in the order they run.
-
-    values, cotangents: one number a slot, or None where there are none yet.
-    """
+def table_of(tape: Tape, sweeps: Sweeps) -> Table:
+    """The rows of a tape: inputs first, then gates in the order they run."""
+    values, cotangents = sweeps.values, sweeps.cotangents
 
     def row(slot: int, name: str, gate: str, operands: tuple[str, ...], source: str) -> Row:
         return Row(

@@ -1,0 +1,129 @@
+"""The methods of a tape that layers above it provide: their signatures and documentation."""
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def provided_by(module: str) -> Callable[[F], F]:
+    """A method of `Tape` whose body is the function of its name in a module of a layer above.
+
+    The module is imported when the method is first called, so this layer stays below it. The
+    function takes the tape and then the method's own parameters.
+    """
+
+    def declare(method: F) -> F:
+        body: Callable[..., Any] | None = None
+
+        @functools.wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal body
+            if body is None:
+                body = getattr(importlib.import_module(module), method.__name__.strip("_"))
+            return body(*args, **options)
+
+        call.__dict__["provided_by"] = module
+        return cast(F, call)
+
+    return declare
+
+
+class Methods:
+    """What a `Tape` can do besides being one; each body is in the module that it names."""
+
+    @provided_by("tapeflow.evaluate")
+    def __call__(self, *args: Any) -> Any:
+        """The recorded function's value at other arguments of the same structure and shapes."""
+
+    @provided_by("tapeflow.evaluate")
+    def value_and_grad(self, *args: Any) -> Any:
+        """The value and the gradient in every argument, for a tape with one number as result.
+
+        Returns ``(value, gradient)``; the gradient has the structure of the argument, or is a
+        tuple with one for each argument where there are several. Raises StructureError for
+        arguments of another structure or shape than recorded, and for a result that is not one
+        number.
+
+        >>> tpf.record(lambda x, y: x * y, 1.0, 1.0).value_and_grad(3.0, 4.0)
+        (12.0, (4.0, 3.0))
+        """
+
+    @provided_by("tapeflow.evaluate")
+    def forward(self, *inputs: Any) -> Any:
+        """Run every gate at these inputs, keep each one's value for `backward`, give the output.
+
+        The values are kept for the calling thread alone.
+        """
+
+    @provided_by("tapeflow.evaluate")
+    def backward(self, seed: Any = 1.0) -> Any:
+        """The gradients of the inputs, from the values that the last `forward` kept.
+
+        seed: the gradient that flows into the output, in the output's structure. Returns one
+        gradient for one argument, and a tuple for several. Raises RuntimeError before `forward`.
+
+        >>> tape = tpf.record(lambda x, y: x * y, 1.0, 1.0)
+        >>> tape.forward(3.0, 4.0), tape.backward()
+        (12.0, (4.0, 3.0))
+        """
+
+    @provided_by("tapeflow.evaluate")
+    def njit(self) -> Any:
+        """A `NativeTape`, which functions compiled with Numba can call, for one number as result.
+
+        Raises TapeError for several results, and where operations run in Python.
+        """
+
+    @provided_by("tapeflow.files")
+    def save(self, file: Any) -> None:
+        """Write the tape to a file, from which `tpf.load` reads it: see docs/format.md.
+
+        file: a path, or a file opened for writing bytes. A file that is there is replaced when
+        the new one is whole. It holds the names of the source files, but no code: gates of your
+        own are in it by name. Raises TapeError for what the format cannot hold, such as arguments
+        of a registered class, and OSError where the file cannot be written.
+        """
+
+    @provided_by("tapeflow.files")
+    def __reduce__(self) -> Any:
+        """Pickle the tape as the file that it would be, and verify it again when it is loaded.
+
+        Raises TapeError where it has a gate that another process could not import.
+        """
+
+    @provided_by("tapeflow.graphs.picture")
+    def draw(self, path: Any = None, *, at: Any = None, by: str = "auto") -> Any:
+        """The computational graph as a picture: gates, values above wires, gradients below.
+
+        path: a file to write as well, whose name ends in .svg, .dot, .png or .pdf; the last two
+        need matplotlib. at: the arguments, in a tuple, to show values and gradients for, with every
+        seed 1; without it they are those of the last `forward` and `backward` in this thread. by:
+        "gate", or "line", "function" or "file" for one box each with the number of its gates;
+        "auto" draws by gate up to 200 gates, and then by what has no more than 60 boxes.
+
+        Returns a `Picture` with ``svg`` and ``dot`` as text and ``save(path)``, which a notebook
+        shows. Where a value is read several times its wire forks at a dot, and the gradients of the
+        branches stand at their ends. A second circle around a gate says that a branch was decided
+        by its value.
+
+        Raises ValueError for another file format or ``by``, StructureError for arguments of another
+        structure, ImportError where matplotlib is needed and missing.
+
+        >>> tape = tpf.record(lambda x, y: x * y + x, 1.0, 1.0)
+        >>> tape.draw(at=(3.0, 4.0))
+        <tapeflow picture of <lambda>: 5 nodes>
+        """
+
+    @provided_by("tapeflow.graphs.picture")
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any: ...
+
+    @provided_by("tapeflow.graphs.table")
+    def table(self) -> Any:
+        """Print and return the Wengert list: each gate, its operands, value and gradient.
+
+        Values and gradients are those of the last `forward` and `backward` in this thread. In a
+        notebook it is not printed, as it shows itself there.
+        """

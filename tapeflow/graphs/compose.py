@@ -93,15 +93,17 @@ def _ports(ports: Sequence[Port]) -> tuple[list[float], float, float]:
         return [], 0.0, 0.0
     heights = [0.0]
     for before, port in itertools.pairwise(ports):
-        room = (13.0 if before.gradient else 3.0) + (12.0 if port.text else 3.0)
-        heights.append(heights[-1] + max(room, 10.0))
+        heights.append(heights[-1] + max(_beside(before)[1] + _beside(port)[0], 10.0))
     middle = heights[-1] / 2
     offsets = [height - middle for height in heights]
-    return (
-        offsets,
-        middle + (12.0 if ports[0].text else 3.0),
-        middle + (13.0 if ports[-1].gradient else 3.0),
-    )
+    return offsets, middle + _beside(ports[0])[0], middle + _beside(ports[-1])[1]
+
+
+def _beside(port: Port) -> tuple[float, float]:
+    """What a port takes up above and below: a constant stands where its wire would be."""
+    if port.source is None:
+        return 7.0, 8.0
+    return 13.0 if port.text else 3.0, 15.0 if port.gradient else 3.0
 
 
 def compose(graph: Graph) -> Scene:

@@ -97,7 +97,7 @@ class _Builder:
         readers = Counter(port.source for node in self.nodes for port in node.ports)
         for node in self.nodes:
             for port in node.ports:
-                if readers[port.source] == 1 and not port.text:
+                if port.source is None or (readers[port.source] == 1 and not port.text):
                     port.gradient = ""
 
     def _parts_read(self) -> set[tuple[int, int]]:

@@ -7,7 +7,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tapeflow import linalg, nn, optim, special
+from tapeflow import linalg, nn, optim, sparsity, special
 from tapeflow.agreement import Agreement, check_tape
 from tapeflow.api import Function, Gradient, function, grad, record, value_and_grad
 from tapeflow.auxiliary import stop_gradient
@@ -57,6 +57,7 @@ __all__ = [
     "optim",
     "record",
     "scan",
+    "sparsity",
     "special",
     "stop_gradient",
     "switch",

@@ -60,8 +60,11 @@ def relu(x: Value) -> Value:
 
 
 def _share(x: Value, y: Value) -> Value:
-    """The part of a maximum's gradient that goes to x: all, half at a tie, none; NaN for a NaN."""
-    return m.where(x > y, 1.0, m.where(x == y, 0.5, m.where(x < y, 0.0, x + y)))
+    """The part of a maximum's gradient that goes to x: all, half at a tie, none; NaN for a NaN.
+
+    It steps, so its own derivative is zero; the sign of a NaN is NaN.
+    """
+    return m.where(x > y, 1.0, m.where(x == y, 0.5, m.where(x < y, 0.0, sign(x + y))))
 
 
 # Arithmetic
@@ -135,7 +138,7 @@ def rule_sign(x: Value) -> Rule:
 
 
 def rule_relu(x: Value) -> Rule:
-    return relu(x), (m.where(x > 0.0, 1.0, m.where(x <= 0.0, 0.0, x)),)
+    return relu(x), (m.where(x > 0.0, 1.0, m.where(x <= 0.0, 0.0, sign(x))),)
 
 
 def rule_max(x: Value, y: Value) -> Rule:

@@ -79,6 +79,7 @@ ORDER = [
     "differences",
     "checking",
     "agreement",
+    "sparsity",
     "special",
     "linalg",
     "nn",

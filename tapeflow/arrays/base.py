@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,27 @@ Parameters = Sequence[int]
 Sizes = tuple[tuple[int, ...], int]
 Array = Any
 """Numbers of shape (size, lanes)."""
+
+
+class Reach(NamedTuple):
+    """Which numbers of an operand each number of a result depends on: those of its group.
+
+    gives: the group of each number of the operand. takes: the group of each number of the result,
+    -1 for one that no gradient passes. chained: a group has what the one ``chained`` before it has,
+    but for those that begin a chain, which are the first ``chained`` of every ``period``.
+    """
+
+    operand: int
+    gives: Any
+    takes: Any
+    chained: int = 0
+    period: int = 0
+
+
+def to_all(sizes: Sequence[int], size: int) -> list[Reach]:
+    """Every number of a result depends on every one of the operands."""
+    whole = np.zeros(size, np.int64)
+    return [Reach(k, np.zeros(n, np.int64), whole) for k, n in enumerate(sizes)]
 
 
 class ArrayRule:
@@ -41,9 +62,40 @@ class ArrayRule:
         """The cotangent that flows to each operand, as a run; None where none does."""
         raise NotImplementedError
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        """What the results depend on, operand by operand: everything, unless an op knows better."""
+        return to_all(*cls.sizes(p))
+
 
 class ZeroRule(ArrayRule):
     """An op that no gradient passes."""
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return []
+
+
+class StackRule(ArrayRule):
+    """An op on each matrix of a stack, whose length is the first parameter."""
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        sizes, size = cls.sizes(p)
+        takes = by_matrix(p[0], size)
+        return [Reach(k, by_matrix(p[0], n), takes) for k, n in enumerate(sizes)]
+
+
+def by_matrix(stack: int, *sizes: int) -> Any:
+    """Which matrix of a stack each number belongs to, of parts of these sizes, end to end."""
+    own: list[Any] = [np.repeat(np.arange(stack), size // stack) if stack else [] for size in sizes]
+    return np.concatenate(own).astype(np.int64)
+
+
+def by_column(stack: int, rows: int, columns: int) -> Any:
+    """Which column of all of a stack's matrices each of their numbers belongs to."""
+    grid = np.arange(stack * columns).reshape(stack, 1, columns)
+    return np.broadcast_to(grid, (stack, rows, columns)).reshape(-1)
 
 
 class SubTapes(ArrayRule):
@@ -61,6 +113,10 @@ class SubTapes(ArrayRule):
     def parts(self, p: Parameters) -> Sequence[int]:
         """The length of each part of the result."""
         raise NotImplementedError
+
+    def reaches(self, p: Parameters) -> Sequence[Reach]:  # type: ignore[override]
+        sizes, size = self.sizes(p)
+        return to_all(sizes, size)
 
     def pull_parts(
         self,

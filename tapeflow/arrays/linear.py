@@ -14,9 +14,13 @@ from tapeflow.arrays.base import (
     Array,
     ArrayRule,
     Parameters,
+    Reach,
     Sizes,
+    StackRule,
     Value,
     array_rule,
+    by_column,
+    by_matrix,
     call,
     lane_by_lane,
     lanes_first,
@@ -68,7 +72,7 @@ def _factor(a: Array) -> Any:
 
 
 @array_rule
-class Cholesky(ArrayRule):
+class Cholesky(StackRule):
     """The lower Cholesky factor of a matrix's symmetric part. Parameters: stack, size."""
 
     @staticmethod
@@ -107,6 +111,13 @@ class Triangular_Solve(ArrayRule):
         require(lower in (0, 1), turned in (0, 1))
         return (batch * n * n, batch * n * k), batch * n * k
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        batch, n, k = p[:3]
+        columns, matrices = by_column(batch, n, k), by_matrix(batch, batch * n * n)
+        whole = Reach(0, matrices, by_matrix(batch, batch * n * k))
+        return [whole, Reach(1, columns, columns)]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         from scipy.linalg import solve_triangular
@@ -142,6 +153,13 @@ class Solve(ArrayRule):
         require(turned in (0, 1))
         return (batch * n * n, batch * n * k), batch * n * k
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        batch, n, k = p[:3]
+        columns, matrices = by_column(batch, n, k), by_matrix(batch, batch * n * n)
+        whole = Reach(0, matrices, by_matrix(batch, batch * n * k))
+        return [whole, Reach(1, columns, columns)]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         batch, n, k, turned = _dims(p, 4)
@@ -160,7 +178,7 @@ class Solve(ArrayRule):
         return outer.reshape(-1), back
 
 
-class _Square(ArrayRule):
+class _Square(StackRule):
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
         batch, n = _dims(p, 2)
@@ -192,13 +210,19 @@ class Inv(_Square):
 
 
 @array_rule
-class Slogdet(ArrayRule):
+class Slogdet(StackRule):
     """Signs of the determinants, then logarithms of their sizes. Parameters: stack, size."""
 
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
         batch, n = _dims(p, 2)
         return (batch * n * n,), 2 * batch
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        batch, n = p
+        takes = np.concatenate([np.full(batch, -1), np.arange(batch)])
+        return [Reach(0, by_matrix(batch, batch * n * n), takes)]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
@@ -216,7 +240,7 @@ class Slogdet(ArrayRule):
 
 
 @array_rule
-class Det(ArrayRule):
+class Det(StackRule):
     """The determinant. Parameters: stack, size."""
 
     @staticmethod
@@ -265,7 +289,7 @@ class Cofactors(_Square):
 
 
 @array_rule
-class Pinv(ArrayRule):
+class Pinv(StackRule):
     """The pseudoinverse, at constant rank. Parameters: stack, rows, columns.
 
     Pullback: Golub and Pereyra (1973), equation 4.12.

@@ -9,6 +9,7 @@ from tapeflow.arrays.base import (
     Array,
     ArrayRule,
     Parameters,
+    Reach,
     Sizes,
     Value,
     array_rule,
@@ -61,6 +62,21 @@ class Matmul(ArrayRule):
     def shape(cls, p: Parameters) -> tuple[int, ...]:
         d = Product(*map(int, p))
         return tuple(n for n in (d.batch, d.m, d.n) if n != 1)
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        d = Product(*map(int, p))
+        # Each number of the product depends on a row of a and a column of b.
+        rows = np.arange((1 if d.a_single else d.batch) * d.m).reshape(-1, d.m, 1)
+        columns = np.arange((1 if d.b_single else d.batch) * d.n).reshape(-1, 1, d.n)
+        a, b = np.repeat(rows, d.k, axis=2), np.repeat(columns, d.k, axis=1)
+        a = np.swapaxes(a, 1, 2) if d.a_turned else a
+        b = np.swapaxes(b, 1, 2) if d.b_turned else b
+        shape = d.batch, d.m, d.n
+        return [
+            Reach(k, gives.reshape(-1), np.broadcast_to(takes, shape).reshape(-1))
+            for k, (gives, takes) in enumerate([(a, rows), (b, columns)])
+        ]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:

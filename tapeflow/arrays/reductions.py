@@ -12,6 +12,7 @@ from tapeflow.arrays.base import (
     Array,
     ArrayRule,
     Parameters,
+    Reach,
     Sizes,
     Value,
     ZeroRule,
@@ -42,6 +43,19 @@ class _Reduction(ArrayRule):
     def shape(cls, p: Parameters) -> tuple[int, ...]:
         outer, _, inner = _axis(p)
         return tuple(n for n in (outer, inner) if n != 1)
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return [_along(p)]
+
+
+def _along(p: Parameters) -> Reach:
+    """Each result depends on the numbers along the axis."""
+    outer, n, inner = _axis(p)
+    groups = np.arange(outer * inner).reshape(outer, 1, inner)
+    return Reach(
+        0, np.broadcast_to(groups, (outer, n, inner)).reshape(-1), np.arange(outer * inner)
+    )
 
 
 def pairwise_sum(x: Array) -> Array:
@@ -107,7 +121,8 @@ class _Extreme(_Chosen):
         # Equal extremes share the gradient (the subgradient of least norm); NaN reaches all.
         outer, n, inner = _axis(p)
         x, v = operands[0].reshape(outer, n, inner), result.reshape(outer, 1, inner)
-        chosen = np.where(np.isnan(v), v, x == v)
+        # The sign of a NaN is NaN, and steps: which are chosen changes by no derivative.
+        chosen = np.where(np.isnan(v), np.sign(v), x == v)
         share = chosen / np.sum(chosen, axis=1, keepdims=True)
         return ((flowing.reshape(outer, 1, inner) * share).reshape(-1),)
 
@@ -140,6 +155,10 @@ class Log_Of_Sum(ArrayRule):
         require(len(p) == 3)
         return (outer * n * inner, outer * inner), outer * inner
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return [_along(p)]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         return operands[1]
@@ -163,6 +182,13 @@ class Cumsum(ArrayRule):
         require(len(p) == 4 and p[3] in (0, 1))
         return (outer * n * inner,), outer * n * inner
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        outer, n, inner = _axis(p)
+        groups = np.arange(outer * n * inner).reshape(outer, n, inner)
+        own = (groups[:, ::-1] if p[3] else groups).reshape(-1)
+        return [Reach(0, own, own, inner, n * inner)]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         x = _folded(p, operands[0])
@@ -178,7 +204,7 @@ class Cumsum(ArrayRule):
 
 
 @array_rule
-class Argmax(_Chosen, ZeroRule):
+class Argmax(ZeroRule, _Chosen):
     """The place of the first largest along the axis, or of the first NaN."""
 
     @staticmethod
@@ -188,7 +214,7 @@ class Argmax(_Chosen, ZeroRule):
 
 
 @array_rule
-class Argmin(_Chosen, ZeroRule):
+class Argmin(ZeroRule, _Chosen):
     """The place of the first smallest along the axis, or of the first NaN."""
 
     @staticmethod

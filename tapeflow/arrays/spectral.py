@@ -7,11 +7,13 @@ import numpy as np
 
 from tapeflow.arrays.base import (
     Array,
-    ArrayRule,
     Parameters,
+    Reach,
     Sizes,
+    StackRule,
     Value,
     array_rule,
+    by_matrix,
     call,
     lanes_first,
     lanes_last,
@@ -47,7 +49,7 @@ def _diagonal_matrix(w: Value) -> Value:
 
 
 @array_rule
-class Qr(ArrayRule):
+class Qr(StackRule):
     """Q and R of a matrix, reduced. Parameters: stack, rows, columns (no more than rows)."""
 
     @staticmethod
@@ -55,6 +57,12 @@ class Qr(ArrayRule):
         batch, m, n = _dims(p, 3)
         require(m >= n)
         return (batch * m * n,), batch * (m * n + n * n)
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        batch, m, n = p
+        takes = by_matrix(batch, batch * m * n, batch * n * n)
+        return [Reach(0, by_matrix(batch, batch * m * n), takes)]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
@@ -80,7 +88,7 @@ class Qr(ArrayRule):
 
 
 @array_rule
-class Eigh(ArrayRule):
+class Eigh(StackRule):
     """Eigenvalues, ascending, and eigenvectors of a matrix's symmetric part.
 
     Parameters: stack, size. Where eigenvalues are equal, what flows to eigenvectors gives NaNs.
@@ -90,6 +98,12 @@ class Eigh(ArrayRule):
     def sizes(p: Parameters) -> Sizes:
         batch, n = _dims(p, 2)
         return (batch * n * n,), batch * (n + n * n)
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        batch, n = p
+        takes = by_matrix(batch, batch * n, batch * n * n)
+        return [Reach(0, by_matrix(batch, batch * n * n), takes)]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
@@ -115,7 +129,7 @@ def _finite(x: Value) -> Value:
 
 
 @array_rule
-class Eig(ArrayRule):
+class Eig(StackRule):
     """Eigenvalues and unit eigenvectors of a matrix whose spectrum is real; NaNs of another.
 
     Parameters: stack, size.
@@ -124,6 +138,10 @@ class Eig(ArrayRule):
     @staticmethod
     def sizes(p: Parameters) -> Sizes:
         return Eigh.sizes(p)
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return Eigh.reaches(p)
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
@@ -154,7 +172,7 @@ class Eig(ArrayRule):
 
 
 @array_rule
-class Svd(ArrayRule):
+class Svd(StackRule):
     """U, the singular values and V^T of a matrix, thin. Parameters: stack, rows, columns.
 
     Pullback: Townsend, "Differentiating the singular value decomposition" (2016).
@@ -165,6 +183,13 @@ class Svd(ArrayRule):
         batch, m, n = _dims(p, 3)
         k = min(m, n)
         return (batch * m * n,), batch * (m * k + k + k * n)
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        batch, m, n = p
+        k = min(m, n)
+        takes = by_matrix(batch, batch * m * k, batch * k, batch * k * n)
+        return [Reach(0, by_matrix(batch, batch * m * n), takes)]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:

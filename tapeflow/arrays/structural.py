@@ -11,6 +11,7 @@ from tapeflow.arrays.base import (
     Array,
     ArrayRule,
     Parameters,
+    Reach,
     Sizes,
     Value,
     array_rule,
@@ -63,6 +64,10 @@ class View(ArrayRule):
     def shape(cls, p: Parameters) -> tuple[int, ...]:
         return _fold(p)[2]
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return [Reach(0, np.arange(p[0]), _places(p))]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         return operands[0][_places(p)]
@@ -88,6 +93,10 @@ class Unview(ArrayRule):
     def sizes(p: Parameters) -> Sizes:
         size, count = _view_sizes(p)
         return (count,), size
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return [Reach(0, _places(p), np.arange(p[0]))]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
@@ -119,6 +128,10 @@ class Take(ArrayRule):
             require(places.min() >= -1, places.max() < p[0])
         return (int(p[0]),), len(places)
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return [Reach(0, np.arange(p[0]), np.asarray(p[1:], np.int64))]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         places = np.asarray(p[1:], np.int64)
@@ -140,6 +153,10 @@ class Put(ArrayRule):
     def sizes(p: Parameters) -> Sizes:
         (size,), count = Take.sizes(p)
         return (count,), size
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return [Reach(0, np.asarray(p[1:], np.int64), np.arange(p[0]))]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
@@ -163,6 +180,12 @@ class Concat(ArrayRule):
         require(len(p) >= 1, all(n >= 0 for n in p))
         return tuple(map(int, p)), int(sum(p))
 
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        whole = np.arange(sum(p))
+        parts = np.split(whole, np.cumsum(p)[:-1])
+        return [Reach(k, part, whole) for k, part in enumerate(parts[: len(p)])]
+
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         return np.concatenate(operands)
@@ -179,6 +202,12 @@ def _grid(p: Parameters) -> tuple[int, int, int]:
     require(len(p) == 3, all(n >= 0 for n in p))
     rows, size, count = map(int, p)
     return rows, size, count
+
+
+def _by_row(p: Parameters) -> Reach:
+    """Each number taken depends on its whole row, as the index may point anywhere in it."""
+    rows, size, count = _grid(p)
+    return Reach(0, np.repeat(np.arange(rows), size), np.repeat(np.arange(rows), count))
 
 
 def _indices(index: Array, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -201,6 +230,10 @@ class Take_At(ArrayRule):
     def sizes(p: Parameters) -> Sizes:
         rows, size, count = _grid(p)
         return (rows * size, rows * count), rows * count
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        return [_by_row(p)]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
@@ -227,6 +260,11 @@ class Put_At(ArrayRule):
     def sizes(p: Parameters) -> Sizes:
         rows, size, count = _grid(p)
         return (rows * count, rows * count), rows * size
+
+    @classmethod
+    def reaches(cls, p: Parameters) -> Sequence[Reach]:
+        gives, takes = _by_row(p)[1:3]
+        return [Reach(0, takes, gives)]
 
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:

@@ -31,6 +31,9 @@ class Replay:
     def __init__(self, tape: Tape, recorder: Recorder, inputs: Sequence[int]) -> None:
         self.tape, self.recorder = tape, recorder
         self.moved = np.empty(tape.n_slots, np.int64)
+        # Whether a value begins at a slot.
+        self.begins = np.zeros(tape.n_slots + 1, np.bool_)
+        self.begins[tape.first_slots] = self.begins[tape.slots] = True
         for first, (start, last) in zip(inputs, tape.input_structure.bounds, strict=True):
             self.moved[start:last] = first + np.arange(last - start)
         before = recorder.location
@@ -75,7 +78,8 @@ class Replay:
             tape.output_structure.leaves, tape.output_structure.bounds, strict=True
         ):
             slots = tape.outputs[first:last]
-            cuts = np.flatnonzero(np.diff(slots) != 1) + 1
+            # Neighbouring slots of two values are two runs.
+            cuts = np.flatnonzero((np.diff(slots) != 1) | self.begins[slots[1:]]) + 1
             parts = [
                 self.value(int(run[0]), (len(run),)) for run in np.split(slots, cuts) if len(run)
             ]

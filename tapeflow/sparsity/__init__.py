@@ -1,0 +1,20 @@
+"""Sparse derivatives: where Jacobians and Hessians are not zero, and how to find what is there."""
+
+from tapeflow.sparsity.coloring import (
+    Coloring,
+    color_both,
+    color_columns,
+    color_rows,
+    color_symmetric,
+)
+from tapeflow.sparsity.patterns import hessian_pattern, jacobian_pattern
+
+__all__ = [
+    "Coloring",
+    "color_both",
+    "color_columns",
+    "color_rows",
+    "color_symmetric",
+    "hessian_pattern",
+    "jacobian_pattern",
+]

@@ -11,7 +11,7 @@ import pytest
 
 import tapeflow as tpf
 from benchmarks import op_table
-from tapeflow.__main__ import main
+from tapeflow.cli import main
 from tests.snippets import FLAGS, run_page
 
 ROOT = Path(__file__).parent.parent

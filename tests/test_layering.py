@@ -85,6 +85,7 @@ ORDER = [
     "nn",
     "optim",
     "weather",
+    "cli",
     "__main__",
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tapeflow.__main__ import main
+from tapeflow.cli import main
 from tapeflow.weather import features, models, records, report, train
 
 HEADER = "date,precipitation,temp_max,temp_min,wind,weather\n"

@@ -4,7 +4,7 @@ import bisect
 import struct
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -155,6 +155,32 @@ class Recorder:
         self.opcodes.append(opcode)
         self.locations.append(self._source() if self.location is None else self.location)
         return slot
+
+    @property
+    def shares(self) -> bool:
+        """Whether an instruction that is there already is not written again."""
+        return self._shared is not None
+
+    def extend(self, tape: Tape, operands: Any) -> None:
+        """Write all instructions of a tape of numbers; what they read is given in own slots."""
+        assert self._shared is None
+        if self.n_slots + len(tape) > MAX_SLOTS + CONSTANTS:
+            raise TracingError(f"the function takes more than {-CONSTANTS} slots: split it")
+        opcodes = tape.opcodes
+        if tape.gates:
+            own = [FIRST_GATE + self.gates.setdefault(gate, len(self.gates)) for gate in tape.gates]
+            opcodes = np.concatenate([np.arange(FIRST_GATE), own])[opcodes].astype(np.uint16)
+        known = np.array([self.source(location) for location in tape.sources], np.int32)
+        self.opcodes.frombytes(opcodes.tobytes())
+        self.operands.frombytes(operands.astype(np.int32).tobytes())
+        self.locations.frombytes(known[tape.locations].tobytes())
+        self.n_slots += len(tape)
+
+    def know(self, op: Op, operands: Iterable[int], slot: int) -> None:
+        """Let a slot be the result of an instruction, where equal ones are shared."""
+        assert self._shared is not None
+        if op.opcode < FIRST_GATE:
+            self._shared[(op.opcode, *operands)] = slot
 
     # Guards.
 

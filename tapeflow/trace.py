@@ -91,5 +91,14 @@ def output_slots(
         array = lift(value)
         if is_traced(value):
             leaves.append(Leaf(array.shape))
-        slots.append(array.run_in(recorder) + np.arange(array.size, dtype=np.int64))
+        slots.append(_slots_of(array, recorder))
     return np.concatenate(slots), tuple(leaves)
+
+
+def _slots_of(array: TracedArray, recorder: Recorder) -> Ints:
+    """The slot of each of an array's numbers in C order, in a recording."""
+    if array.recorder is recorder and not recorder.wide:
+        # Among single numbers only, no instruction is needed to put them together.
+        slots: Ints = array.buffer.slots()[array.places().ravel()]
+        return slots
+    return array.run_in(recorder) + np.arange(array.size, dtype=np.int64)

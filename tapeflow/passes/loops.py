@@ -4,8 +4,9 @@ import math
 
 from tapeflow.jit import compiled
 
-_PRIME = 2**31 - 1
-_FACTOR = 1_000_003
+# For hashes: an odd number with no pattern in its bits, and the bits kept of a product.
+_FACTOR = 0x9E3779B97F4A7C15 >> 2 | 1
+_BITS = 2**62 - 1
 
 
 @compiled()
@@ -59,12 +60,14 @@ def find_repeated(
             operands[first], operands[first + 1] = operands[first + 1], operands[first]
         if unique[i]:
             continue
-        place = opcodes[i] + 1
+        mixed = opcodes[i]
         for k in range(first, last):
-            place = (place * _FACTOR + operands[k]) % _PRIME
+            mixed = ((mixed + operands[k] + 1) * _FACTOR) & _BITS
+            mixed ^= mixed >> 31
         for k in range(parameter_starts[i], parameter_starts[i + 1]):
-            place = (place * _FACTOR + parameters[k] % _PRIME) % _PRIME
-        place &= mask
+            mixed = ((mixed + parameters[k] + 1) * _FACTOR) & _BITS
+            mixed ^= mixed >> 31
+        place = mixed & mask
         while table[place] >= 0:
             j = table[place]
             n, m = starts[j], parameter_starts[j]

@@ -70,6 +70,15 @@ class TracedArray:
         size = math.prod(shape)
         return cls(Buffer(recorder, size, slot), 0, shape, c_strides(shape), kind)
 
+    @classmethod
+    def of_pieces(
+        cls, recorder: Recorder, pieces: list[tuple[int, int, int]], shape: Shape
+    ) -> "TracedArray":
+        """A fresh array of runs end to end: (first place, length, first slot) of each."""
+        buffer = Buffer(recorder, math.prod(shape))
+        buffer.pieces = pieces or buffer.pieces
+        return cls(buffer, 0, shape, c_strides(shape))
+
     # What NumPy's arrays are asked for.
 
     @property

@@ -1,8 +1,15 @@
 """The numbers of a traced array, which views share and assignments change."""
 
+import bisect
+from operator import itemgetter
+
+import numpy as np
+
 from tapeflow.ops import BY_NAME
 from tapeflow.recorder import Recorder
-from tapeflow.structure import Floats
+from tapeflow.structure import Floats, Ints
+
+_start = itemgetter(0)
 
 
 class Buffer:
@@ -38,9 +45,10 @@ class Buffer:
     def run(self, first: int, length: int) -> int:
         """The first slot of a stretch, in the buffer's own recording."""
         assert self.recorder is not None
-        for start, size, slot in self.pieces:
-            if start <= first and first + length <= start + size:
-                return slot + first - start
+        k = bisect.bisect_right(self.pieces, first, key=_start) - 1
+        start, size, slot = self.pieces[k]
+        if first + length <= start + size:
+            return slot + first - start
         joined = self.recorder.append(
             BY_NAME["concat"],
             [slot for _, _, slot in self.pieces],
@@ -49,6 +57,11 @@ class Buffer:
         )
         self.pieces = [(0, self.size, joined)]
         return joined + first
+
+    def slots(self) -> Ints:
+        """The slot of each number, in the buffer's own recording."""
+        runs = [slot + np.arange(size) for _, size, slot in self.pieces]
+        return np.concatenate(runs)
 
     def write(self, first: int, length: int, slot: int) -> None:
         """Put a run in place of a stretch."""

@@ -10,7 +10,8 @@ from tapeflow.structure import Leaf, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.trace import inputs_of, output_slots
 from tapeflow.tracers import lift
-from tapeflow.transforms.replay import inline
+from tapeflow.transforms import numbers
+from tapeflow.transforms.replay import inline, on_numbers
 from tapeflow.transforms.reverse import pullback
 from tapeflow.transforms.sweep import shaped
 
@@ -26,6 +27,9 @@ def pushforward(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
     structure, output = tape.input_structure, tape.output_structure
     n_leaves, n_outputs = len(structure.leaves), len(tape.outputs)
     flags = [True] * n_leaves if wanted is None else list(wanted)
+    name = f"pushforward of {tape.name}"
+    if on_numbers(tape):
+        return numbers.pushforward(tape, flags, name)
     twice = pullback(pullback(tape, flags), [False] * n_leaves + [True])
     size = sum(leaf.size for leaf, own in zip(structure.leaves, flags, strict=True) if own)
     leaves = (*structure.leaves, Leaf(None if size == 1 else (size,)))
@@ -45,5 +49,4 @@ def pushforward(tape: Tape, wanted: Sequence[bool] | None = None) -> Tape:
         slots, output_leaves = output_slots(recorder, kept, tape.name)
     result = Structure(flatten([0.0] * len(kept))[1], output_leaves)
     names = [*tape.input_names, "tangent"]
-    name = f"pushforward of {tape.name}"
     return simplified(recorder.finish(name, slots, both, result, names))

@@ -9,7 +9,7 @@ from tapeflow.recorder import Recorder, innermost
 from tapeflow.structure import Leaf
 from tapeflow.tape import Tape
 from tapeflow.trace import traced
-from tapeflow.tracers import lift
+from tapeflow.tracers import TracedArray, lift
 
 
 def inline(tape: Tape, inputs: Sequence[Any]) -> list[Any]:
@@ -36,6 +36,26 @@ class Replay:
         self.begins[tape.first_slots] = self.begins[tape.slots] = True
         for first, (start, last) in zip(inputs, tape.input_structure.bounds, strict=True):
             self.moved[start:last] = first + np.arange(last - start)
+        before = len(recorder.opcodes)
+        if on_numbers(tape) and not recorder.shares:
+            self._write_at_once()
+            self._note_guards(before + tape.guards.after)
+        else:
+            self._write()
+            self._note_guards(np.full(len(tape.guards), len(recorder.opcodes)))
+
+    def _write_at_once(self) -> None:
+        tape, recorder = self.tape, self.recorder
+        first, last = tape.n_inputs, int(tape.slots[0])
+        if last - first <= _FEW:
+            self.moved[first:last] = [recorder.constant(x) for x in tape.constants.tolist()]
+        else:
+            self.moved[first:last] = recorder.constants_of(tape.constants) + np.arange(last - first)
+        self.moved[last:] = recorder.n_slots + np.arange(len(tape))
+        recorder.extend(tape, self.moved[tape.operands])
+
+    def _write(self) -> None:
+        tape, recorder = self.tape, self.recorder
         before = recorder.location
         for i in range(len(tape)):
             recorder.location = recorder.source(tape.source(i))
@@ -48,15 +68,14 @@ class Replay:
             own = int(tape.slots[i])
             self.moved[own : own + size] = slot + np.arange(size)
         recorder.location = before
-        self._note_guards()
 
-    def _note_guards(self) -> None:
-        """Make the tape's guards the recording's."""
+    def _note_guards(self, after: Any) -> None:
+        """Make the tape's guards the recording's; after: how many instructions come before each."""
         guards, recorder = self.tape.guards, self.recorder
-        columns = (guards.slots, guards.expected, guards.kinds, guards.locations)
-        for slot, expected, kind, location in zip(*(c.tolist() for c in columns), strict=True):
+        columns = (guards.slots, guards.expected, guards.kinds, guards.locations, after)
+        for slot, expected, kind, location, n in zip(*(c.tolist() for c in columns), strict=True):
             moved, source = self.slot(slot, 1), recorder.source(self.tape.sources[location])
-            recorder.guards.add(moved, expected, kind, source, len(recorder.opcodes))
+            recorder.guards.add(moved, expected, kind, source, n)
 
     def slot(self, slot: int, size: int) -> int:
         """Where a run of the tape's slots is in the recording."""
@@ -72,17 +91,32 @@ class Replay:
 
     def outputs(self) -> list[Any]:
         """One value for each leaf of the tape's result."""
-        tape = self.tape
+        structure = self.tape.output_structure
         results = []
-        for leaf, (first, last) in zip(
-            tape.output_structure.leaves, tape.output_structure.bounds, strict=True
-        ):
-            slots = tape.outputs[first:last]
-            # Neighbouring slots of two values are two runs.
-            cuts = np.flatnonzero((np.diff(slots) != 1) | self.begins[slots[1:]]) + 1
-            parts = [
-                self.value(int(run[0]), (len(run),)) for run in np.split(slots, cuts) if len(run)
-            ]
-            whole = np.concatenate(parts) if parts else lift(np.empty(0))
-            results.append(whole.reshape(leaf.shape) if leaf.shape else whole[0])
+        for leaf, (first, last) in zip(structure.leaves, structure.bounds, strict=True):
+            slots = self.tape.outputs[first:last]
+            if not leaf.shape:
+                results.append(self.value(int(slots[0]), None))
+                continue
+            pieces, place = [], 0
+            for run in self.runs(slots):
+                pieces.append((place, len(run), self.slot(int(run[0]), len(run))))
+                place += len(run)
+            results.append(TracedArray.of_pieces(self.recorder, pieces, leaf.shape))
         return results
+
+    def runs(self, slots: Any) -> list[Any]:
+        """Slots cut into stretches that follow one another within one value."""
+        # Neighbouring slots of two values are two runs.
+        cuts = np.flatnonzero((np.diff(slots) != 1) | self.begins[slots[1:]]) + 1
+        return np.split(slots, cuts) if len(slots) else []
+
+
+_FEW = 10_000
+"""Constants up to which each is looked for among the recording's, and not written again."""
+
+
+def on_numbers(tape: Tape) -> bool:
+    """Whether every instruction works on single numbers, by a rule."""
+    opcodes = np.unique(tape.opcodes).tolist()
+    return not len(tape.parameters) and all(tape.op_of(code).array is None for code in opcodes)

@@ -10,7 +10,8 @@ from tapeflow.structure import Leaf, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.trace import inputs_of, output_slots
 from tapeflow.tracers import lift
-from tapeflow.transforms.replay import Replay
+from tapeflow.transforms import numbers
+from tapeflow.transforms.replay import Replay, on_numbers
 from tapeflow.transforms.sweep import Sweep, shaped
 
 PULLBACK = "pullback of "
@@ -29,8 +30,13 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = Fal
     Raises GateError for the gradient of a gate's gradient in Python.
     """
     structure = tape.input_structure
-    n_leaves, n_outputs = len(structure.leaves), len(tape.outputs)
-    flags = [True] * n_leaves if wanted is None else list(wanted)
+    flags = [True] * len(structure.leaves) if wanted is None else list(wanted)
+    name = PULLBACK + tape.name
+    if on_numbers(tape):
+        made = numbers.pullback(tape, flags, every, name)
+        made.prepared[PULLED] = tape
+        return made
+    n_outputs = len(tape.outputs)
     leaves = (*structure.leaves, Leaf(None if n_outputs == 1 else (n_outputs,)))
     both = Structure(flatten((0.0,) * len(leaves))[1], leaves)
     recorder = Recorder(both.size, share=True)
@@ -56,7 +62,6 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = Fal
         slots, output_leaves = output_slots(recorder, results, tape.name)
     output = Structure(flatten([0.0] * len(results))[1], output_leaves)
     names = [*tape.input_names, "seed"]
-    name = PULLBACK + tape.name
     made = remove_dead_code(recorder.finish(name, slots, both, output, names))
     made.prepared[PULLED] = tape
     return made

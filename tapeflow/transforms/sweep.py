@@ -57,17 +57,11 @@ class Sweep:
     def seed(self, seeds: Any) -> None:
         """Let the seeds flow into the outputs."""
         slots = self.tape.outputs
-        cuts = np.flatnonzero(np.diff(slots) != 1) + 1
         whole = lift(seeds).reshape(-1)
         first = 0
-        for run in np.split(slots, cuts):
+        for run in self.replay.runs(slots):
             part = whole[first : first + len(run)] if len(run) != 1 else whole[first]
-            # A run of outputs may cross the border of two values.
-            if len(run) > 1 and self.owner(int(run[0])) != self.owner(int(run[-1])):
-                for k, slot in enumerate(run.tolist()):
-                    self.flow(slot, 1, whole[first + k], 1.0)
-            elif len(run):
-                self.flow(int(run[0]), len(run), part, 1.0)
+            self.flow(int(run[0]), len(run), part, 1.0)
             first += len(run)
 
     def flow(self, slot: int, size: int, flowing: Any, partial: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tapeflow import reference
 from tapeflow.addresses import GROUP
+from tapeflow.arrays import SubTapes
 from tapeflow.errors import NonFiniteError
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
@@ -19,6 +20,7 @@ from tapeflow.nonfinite import (
     find,
     first_bad,
     follows_the_seed,
+    look_inside,
     made_by,
     of_sample,
 )
@@ -142,6 +144,8 @@ class _Checker:
         slots = self.tape.slots
         place = 0
         for i in code.instructions.tolist():
+            if isinstance(self.tape.op(i).array, SubTapes):
+                look_inside(self.tape, i, self._operands(i), self.first_lane)
             place = self._step(code, place)
             found = first_bad(self._rows(int(slots[i]), int(slots[i + 1])))
             if found is not None:
@@ -191,6 +195,17 @@ class _Checker:
         else:
             run = self.values[self.program.value_rows[slot : slot + size], lane]
         return run
+
+    def _operands(self, i: int) -> list[Floats]:
+        """The operands of an instruction, in rows of lanes or as single numbers."""
+        runs = []
+        sizes, _ = self.tape.runs_of(i)
+        for slot, size in zip(self.tape.operands_of(i).tolist(), sizes, strict=True):
+            if self.shared or not size or not self.program.lane[slot]:
+                runs.append(self.shared_values[self._places(slot, slot + size)])
+            else:
+                runs.append(self.values[self.program.value_rows[slot : slot + size], : self.n])
+        return runs
 
     def _sample(self, lane: int) -> int | None:
         return None if self.first_lane is None else self.first_lane + lane

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def find(tape: Tape, inputs: Floats, seeds: Floats, sample: int | None = None) -
         found = first_bad(values[tape.slots[i] : tape.slots[i + 1]])
         if found is not None:
             number = float(values[int(tape.slots[i]) + found[0], 0])
-            operands = _operands(tape, i, values)
+            operands = [run[:, 0] for run in runs_of(tape, i, values)]
             raise made_by(tape, i, "forward", sample, operands, found[0], number)
     check_seeds(tape, seeds[:, 0])
     cotangents = reference.seeded(tape, seeds)
@@ -59,15 +60,60 @@ def find(tape: Tape, inputs: Floats, seeds: Floats, sample: int | None = None) -
             if found is not None:
                 flowing = cotangents[tape.slots[i] : tape.slots[i + 1], 0]
                 number = float(cotangents[places[found[0]], 0])
-                own = _operands(tape, i, values)
+                own = [run[:, 0] for run in runs_of(tape, i, values)]
                 flow = flowing, operand
                 raise made_by(tape, i, "reverse", sample, own, found[0], number, flow)
 
 
-def _operands(tape: Tape, i: int, values: Floats) -> list[Floats]:
+def look_inside(tape: Tape, i: int, operands: Sequence[Floats], first_lane: int | None) -> None:
+    """NonFiniteError for a bad number inside a loop or a branch, an instruction of a tape.
+
+    operands: of shape (size, lanes), or (size, 1) for what all lanes share. The oracle runs its
+    tapes; where a lane has a bad number, the first such lane once more, alone.
+    """
+    op, parameters = tape.op(i), tape.parameters_of(i).tolist()
+    assert op.array is not None
+    lanes = max((run.shape[1] for run in operands), default=1)
+    for lane in [None] if lanes == 1 else [None, *range(lanes)]:
+        own = [
+            run if lane is None or run.shape[1] == 1 else run[:, lane : lane + 1]
+            for run in operands
+        ]
+        steps: dict[Tape, int] = {}
+        sample = None if first_lane is None else first_lane + (lane or 0)
+        before = reference.watcher.set(partial(_look, sample, steps))
+        try:
+            op.array.forward(parameters, *own)
+        except NonFiniteError as error:
+            if lane is None and lanes > 1:
+                continue
+            step = max(steps.values())
+            in_step = f"step {step} of " if step else ""
+            error.args = (f"{error}, in {in_step}{op.name} ({tape.source(i)})",)
+            raise
+        finally:
+            reference.watcher.reset(before)
+        if lane is None:
+            return
+
+
+def _look(sample: int | None, steps: dict[Tape, int], tape: Tape, i: int, values: Floats) -> None:
+    if i == 0:
+        steps[tape] = steps.get(tape, -1) + 1
+    found = first_bad(values[tape.slots[i] : tape.slots[i + 1]])
+    if found is not None:
+        element, lane = found
+        number = float(values[int(tape.slots[i]) + element, lane])
+        own = [run[:, lane] for run in runs_of(tape, i, values)]
+        sweep = "reverse" if tape.name.startswith(PULLBACK) else "forward"
+        raise made_by(tape, i, sweep, sample, own, element, number)
+
+
+def runs_of(tape: Tape, i: int, values: Floats) -> list[Floats]:
+    """The rows of each operand of an instruction."""
     sizes, _ = tape.runs_of(i)
     slots = tape.operands_of(i).tolist()
-    return [values[slot : slot + size, 0] for slot, size in zip(slots, sizes, strict=True)]
+    return [values[slot : slot + size] for slot, size in zip(slots, sizes, strict=True)]
 
 
 def is_bad(numbers: npt.NDArray[np.floating[Any]]) -> Flags:

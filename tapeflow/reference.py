@@ -4,29 +4,40 @@ It reads like the definition of a sweep, shares no code with the interpreter, an
 bit for bit, but for what BLAS and LAPACK compute, and for sums over repeated operands.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tapeflow import grid
+from tapeflow.arrays import SubTapes
 from tapeflow.example import instruction_value
 from tapeflow.primitives import fma
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 
+watcher: ContextVar[Callable[[Tape, int, Floats], None] | None] = ContextVar(
+    "tapeflow_watcher", default=None
+)
+"""What looks at the values after each instruction of `forward`, of tapes inside tapes too."""
+
 
 def can_run(tape: Tape) -> bool:
-    """Whether there is a rule for everything on the tape: Python gates have none."""
-    return all(gate.python is None for gate in tape.gates)
+    """Whether there is a rule for everything on the tape, both ways.
+
+    Gates in Python have none, and the pullback of a tape inside the tape is recorded.
+    """
+    return all(gate.python is None and not isinstance(gate.array, SubTapes) for gate in tape.gates)
 
 
 def forward(tape: Tape, inputs: Floats) -> Floats:
     """Every slot's value, shape (n_slots, lanes), from the inputs, shape (n_inputs, lanes)."""
-    values = start(tape, inputs)
-    for _ in forward_steps(tape, values):
-        pass
+    values, look = start(tape, inputs), watcher.get()
+    for i in forward_steps(tape, values):
+        if look is not None:
+            look(tape, i, values)
     return values
 
 

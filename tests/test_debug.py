@@ -285,3 +285,74 @@ def test_the_oracles_reverse_sweep(case: Planted) -> None:
     ours = np.concatenate([np.ravel(g) for g in gradient(case)(*case.good)])
     # Matrix products may be summed in another order: some rounding errors of the terms.
     np.testing.assert_allclose(cotangents, ours, rtol=1e-12, atol=1e-14)
+
+
+def logs(carry: Any, x: Any) -> Any:
+    y = 2.0 * carry
+    return carry - x, np.log(y)
+
+
+def cancelling(carry: Any, x: Any) -> Any:
+    return carry * x, np.sqrt(carry) - np.sqrt(2.0 * carry)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_inside_a_loop(batch: bool) -> None:
+    """The instruction of the body, and the step."""
+
+    def f(x: Any) -> Any:
+        _, ys = tpf.scan(logs, x, np.ones(5))
+        return np.sum(ys)
+
+    x = np.full(20, 9.0)
+    x[13] = 2.5
+    g = tpf.grad(f)
+    with debugging("nan"):
+        assert np.isfinite(g(9.0))
+        with pytest.raises(
+            tpf.NonFiniteError, match=r"forward sweep of logs at v2, gate log .*, in step 3 of scan"
+        ) as caught:
+            tpf.vmap(g)(x) if batch else g(2.5)
+    error = caught.value
+    assert error.location.line == logs.__code__.co_firstlineno + 2
+    assert error.operands == {"v0": -1.0}
+    assert error.sample == (13 if batch else None)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_inside_the_pullback_of_a_loop(batch: bool) -> None:
+    def f(x: Any) -> Any:
+        _, ys = tpf.scan(cancelling, x, np.array([1.0, 1.0, 0.0, 1.0]))
+        return np.sum(ys)
+
+    g = tpf.grad(f)
+    with debugging("nan"), pytest.raises(tpf.NonFiniteError) as caught:
+        tpf.vmap(g)(np.ones(20)) if batch else g(1.0)
+    error = caught.value
+    assert (error.sweep, error.sample) == ("reverse", 0 if batch else None)
+    assert error.location.line == cancelling.__code__.co_firstlineno + 1
+    assert "of pullback of scan (test_debug.py:" in str(error)
+
+
+def test_what_a_loop_keeps_to_itself() -> None:
+    """A NaN that none of its results shows."""
+
+    def step(carry: Any, x: Any) -> Any:
+        return np.where(carry < 0.0, 0.0, np.sqrt(carry)) - x, None
+
+    def f(x: Any) -> Any:
+        return tpf.scan(step, x, np.ones(3))[0]
+
+    assert np.isfinite(f(0.25))
+    with debugging("nan"), pytest.raises(tpf.NonFiniteError, match="gate sqrt"):
+        tpf.vmap(f)(np.array([9.0, 0.25]))
+
+
+def test_inside_a_branch() -> None:
+    def f(x: Any) -> Any:
+        return tpf.cond(x > 0.0, lambda x: np.log(x), lambda x: np.log(x + 1.0), x)
+
+    with debugging("nan"):
+        assert tpf.vmap(f)(np.array([1.0, -0.5])).tolist() == [0.0, np.log(0.5)]
+        with pytest.raises(tpf.NonFiniteError, match=r"gate log .*, sample 2: v0 = -1.0, in cond"):
+            tpf.vmap(f)(np.array([1.0, -0.5, -2.0]))

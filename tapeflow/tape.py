@@ -150,7 +150,7 @@ class Tape(Methods):
         return (
             not len(self.parameters)
             and not any(gate.array is not None for gate in self.gates)
-            and not any(opcode in _NEEDARRAYS for opcode in np.unique(self.opcodes).tolist())
+            and not any(opcode in _NEED_ARRAYS for opcode in np.unique(self.opcodes).tolist())
         )
 
     def slot_name(self, slot: int, size: int = 1) -> str:
@@ -228,7 +228,7 @@ ARRAYS: dict[str, type[np.generic]] = {
 }
 """The fields that are arrays, and of which numbers; ``locations`` are of several kinds."""
 
-_NEEDARRAYS = frozenset(op.opcode for op in OPS if op.array is not None or op.host)
+_NEED_ARRAYS = frozenset(op.opcode for op in OPS if op.array is not None or op.host)
 
 
 def _place(first: int, size: int, shape: tuple[int, ...]) -> str:

@@ -1,19 +1,25 @@
 """What a file holds of a tape: each field of `Tape`, as JSON or as an array.
 
-A tape has no other fields, and a test holds that. Of a tape's gates there is the name alone: they
-are the user's code, which no file holds.
+A tape has no other fields, and a test holds that. Of a user's gates there is the name alone: they
+are code, which no file holds. Loops and branches carry tapes, which are others of the file.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tapeflow import gates
+from tapeflow.arrays.base import SubTapes
 from tapeflow.errors import TapeError
-from tapeflow.files import checks, structures
+from tapeflow.files import checks, structures, subtapes
 from tapeflow.guards import KINDS, NONE, Guards
+from tapeflow.loops.record import op_of
 from tapeflow.ops import Op
-from tapeflow.tape import Location
+from tapeflow.structure import Structure
+from tapeflow.tape import Location, Tape
+
+DEPTH = 64
+"""How deep tapes may carry others."""
 
 
 @dataclass
@@ -29,18 +35,48 @@ class Code:
         return next(n for n in names if self.gates.setdefault(n, gate) is gate)
 
 
+class Tapes:
+    """The tapes of a file: the first, and those that it carries. Each carries later ones alone.
+
+    So that no tape carries itself. own: the place of the one at hand.
+    """
+
+    def __init__(self, code: Code, first: Tape | None = None) -> None:
+        self.code, self.own = code, 0
+        self.found: dict[int, Tape] = {} if first is None else {0: first}
+        self._depths: dict[int, int] = {}
+
+    def place(self, tape: Tape) -> int:
+        """Where a tape is that the one at hand carries."""
+        for place, known in self.found.items():
+            if known is tape and place > self.own:
+                return place
+        self.found[len(self.found)] = tape
+        return len(self.found) - 1
+
+    def tape(self, place: int) -> Tape:
+        """A tape that the one at hand carries: it has been read before."""
+        if place <= self.own or place not in self.found:
+            raise TapeError(f"tape {self.own} carries tape {place}, which is not one after it")
+        depth = self._depths.get(place, 0) + 1
+        self._depths[self.own] = max(self._depths.get(self.own, 0), depth)
+        if depth > DEPTH:
+            raise TapeError(f"more than {DEPTH} tapes are in each other")
+        return self.found[place]
+
+
 class Codec(NamedTuple):
     """How a field is written, and read again. ``what`` it is called in errors is its name."""
 
-    encode: Callable[[Any, Code], Any]
-    decode: Callable[[Any, Code], Any]
+    encode: Callable[[Any, Tapes], Any]
+    decode: Callable[[Any, Tapes], Any]
 
 
-def _encode_sources(sources: tuple[Location, ...], code: Code) -> Any:
+def _encode_sources(sources: tuple[Location, ...], tapes: Tapes) -> Any:
     return [[source.file, source.line, source.function] for source in sources]
 
 
-def _decode_sources(given: Any, code: Code) -> tuple[Location, ...]:
+def _decode_sources(given: Any, tapes: Tapes) -> tuple[Location, ...]:
     found = []
     for source in checks.of(list, given, "sources"):
         if len(checks.of(list, source, "a source")) != 3:
@@ -56,32 +92,42 @@ def _decode_sources(given: Any, code: Code) -> tuple[Location, ...]:
     return tuple(found)
 
 
-def _decode_inputs(given: Any, code: Code) -> Any:
-    structure = structures.decoded(given, code.types, "input_structure")
+def _encode_structure(structure: Structure, tapes: Tapes) -> Any:
+    return structures.encoded(structure, tapes.code.types)
+
+
+def _decode_inputs(given: Any, tapes: Tapes) -> Any:
+    structure = structures.decoded(given, tapes.code.types, "input_structure")
     if structure.treedef.type is not tuple:
         raise TapeError("input_structure is not a tuple of arguments")
     return structure
 
 
-def _decode_names(given: Any, code: Code) -> tuple[str, ...]:
+def _decode_names(given: Any, tapes: Tapes) -> tuple[str, ...]:
     names = checks.of(list, given, "input_names")
     return tuple(checks.text(name, "an input's name") for name in names)
 
 
-def _encode_gates(ops: tuple[Op, ...], code: Code) -> Any:
+def _encode_gates(ops: tuple[Op, ...], tapes: Tapes) -> Any:
     found = []
     for op in ops:
+        if isinstance(op.array, SubTapes):
+            found.append(subtapes.encoded(op.array, tapes))
+            continue
         gate, gradient = gates.gate_of(op)
-        entry = {"name": code.name(gate, op.name), "arity": op.arity}
+        entry = {"name": tapes.code.name(gate, op.name), "arity": op.arity}
         found.append(entry if gradient is None else {**entry, "gradient": gradient})
     return found
 
 
-def _decode_gates(given: Any, code: Code) -> tuple[Op, ...]:
-    return tuple(_decode_gate(gate, code) for gate in checks.of(list, given, "gates"))
+def _decode_gates(given: Any, tapes: Tapes) -> tuple[Op, ...]:
+    return tuple(_decode_gate(gate, tapes) for gate in checks.of(list, given, "gates"))
 
 
-def _decode_gate(given: Any, code: Code) -> Op:
+def _decode_gate(given: Any, tapes: Tapes) -> Op:
+    code = tapes.code
+    if len(checks.of(dict, given, "a gate")) == 1 and subtapes.KINDS.keys() >= given.keys():
+        return op_of(subtapes.decoded(given, tapes))
     name = checks.text(checks.member(given, "name", "a gate"), "a gate's name")
     arity = checks.count(checks.member(given, "arity", "a gate"), "a gate's arity", 2**15)
     gradient = given.get("gradient")
@@ -101,7 +147,7 @@ def _decode_gate(given: Any, code: Code) -> Op:
     return op
 
 
-def _decode_checkpoints(given: Any, code: Code) -> tuple[tuple[int, int], ...]:
+def _decode_checkpoints(given: Any, tapes: Tapes) -> tuple[tuple[int, int], ...]:
     found = []
     for pair in checks.of(list, given, "checkpoints"):
         if len(checks.of(list, pair, "a checkpoint")) != 2:
@@ -111,14 +157,14 @@ def _decode_checkpoints(given: Any, code: Code) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _encode_guards(guards: Guards, code: Code) -> Any:
+def _encode_guards(guards: Guards, tapes: Tapes) -> Any:
     whole = (guards.slots, guards.kinds, guards.locations, guards.numbers, guards.after)
     columns = [column.tolist() for column in whole]
     # In hexadecimal, as JSON has no infinity.
     return list(map(list, zip(*columns, map(float.hex, guards.expected.tolist()), strict=True)))
 
 
-def _decode_guards(given: Any, code: Code) -> Guards:
+def _decode_guards(given: Any, tapes: Tapes) -> Guards:
     rows = []
     for guard in checks.of(list, given, "guards"):
         if len(checks.of(list, guard, "a guard")) != 6:
@@ -138,13 +184,13 @@ def _decode_guards(given: Any, code: Code) -> Guards:
     return Guards(*columns)
 
 
-HEADER: dict[str, Codec] = {
+FIELDS: dict[str, Codec] = {
     "name": Codec(lambda name, _: name, lambda given, _: checks.text(given, "name")),
     "sources": Codec(_encode_sources, _decode_sources),
-    "input_structure": Codec(lambda s, code: structures.encoded(s, code.types), _decode_inputs),
+    "input_structure": Codec(_encode_structure, _decode_inputs),
     "output_structure": Codec(
-        lambda s, code: structures.encoded(s, code.types),
-        lambda given, code: structures.decoded(given, code.types, "output_structure"),
+        _encode_structure,
+        lambda given, tapes: structures.decoded(given, tapes.code.types, "output_structure"),
     ),
     "input_names": Codec(lambda names, _: list(names), _decode_names),
     "gates": Codec(_encode_gates, _decode_gates),
@@ -154,12 +200,17 @@ HEADER: dict[str, Codec] = {
 """The fields that are JSON in the header."""
 
 
-def decoded(header: Mapping[str, Any], code: Code) -> dict[str, Any]:
-    """The fields that a header describes; TapeError where it lacks one or has another."""
-    unknown = header.keys() - HEADER.keys()
+def encoded(tape: Tape, tapes: Tapes) -> dict[str, Any]:
+    """A tape's fields as JSON."""
+    return {name: codec.encode(getattr(tape, name), tapes) for name, codec in FIELDS.items()}
+
+
+def decoded(given: Any, tapes: Tapes) -> dict[str, Any]:
+    """The fields that JSON describes; TapeError where it lacks one or has another."""
+    unknown = checks.of(dict, given, "a tape's fields").keys() - FIELDS.keys()
     if unknown:
         raise TapeError(f"the header has a field that a tape has not: {min(unknown)!r}")
     return {
-        name: codec.decode(checks.member(header, name, "the header"), code)
-        for name, codec in HEADER.items()
+        name: codec.decode(checks.member(given, name, "a tape"), tapes)
+        for name, codec in FIELDS.items()
     }

@@ -13,24 +13,23 @@ import numpy as np
 from tapeflow import gates as gates_module
 from tapeflow.errors import TapeError
 from tapeflow.files import checks, container
-from tapeflow.files.fields import HEADER, Code, decoded
+from tapeflow.files.fields import Code, Tapes, decoded, encoded
+from tapeflow.loops.verification import stored_by_loops
 from tapeflow.tape import ARRAYS, Tape
 
-FORMAT = 2
+FORMAT = 3
 """The version of what `save` writes. A change of the format is a new number, and an upgrade."""
 
 
-def _with(**fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """An upgrade to a version in which a tape has fields that it had not before."""
-
-    def upgrade(header: dict[str, Any]) -> dict[str, Any]:
-        tape = checks.of(dict, checks.member(header, "tape", "the header"), "tape")
-        return {**header, "tape": {**tape, **fields}}
-
-    return upgrade
+def _with_guards(header: Any) -> Any:
+    return {**header, "tape": {**checks.of(dict, header.get("tape"), "tape"), "guards": []}}
 
 
-UPGRADES = {1: _with(guards=[])}
+def _with_several_tapes(header: Any) -> Any:
+    return {"tapes": [{"lengths": header.get("lengths"), "fields": header.get("tape")}]}
+
+
+UPGRADES: dict[int, Callable[[Any], Any]] = {1: _with_guards, 2: _with_several_tapes}
 """For each older version, what makes its header one of the next version."""
 
 MAX_BYTES = 2**32
@@ -52,19 +51,27 @@ def save(tape: Tape, file: File) -> None:
 
 
 def _write(tape: Tape, file: IO[bytes], code: Code) -> None:
-    fields = {name: codec.encode(getattr(tape, name), code) for name, codec in HEADER.items()}
-    arrays = {name: getattr(tape, name) for name in (*ARRAYS, "locations")}
-    if not len(tape.parameters):
-        del arrays["parameter_starts"]  # it is all zeros
-    header = {
-        "format": "tapeflow",
-        "version": FORMAT,
-        "byteorder": sys.byteorder,
-        "lengths": {name: len(array) for name, array in arrays.items()},
-        "tape": fields,
-    }
-    decoded(fields, code)  # so that what is written can be read
+    tapes = Tapes(code, tape)
+    rows: list[dict[str, Any]] = []
+    arrays: dict[str, Any] = {}
+    while tapes.own < len(tapes.found):
+        one = tapes.found[tapes.own]
+        own = {name: getattr(one, name) for name in (*ARRAYS, "locations")}
+        if not len(one.parameters):
+            del own["parameter_starts"]  # it is all zeros
+        lengths = {name: len(array) for name, array in own.items()}
+        rows.append({"lengths": lengths, "fields": encoded(one, tapes)})
+        arrays |= {_member(tapes.own, name): array for name, array in own.items()}
+        tapes.own += 1
+    for tapes.own in reversed(range(len(rows))):
+        decoded(rows[tapes.own]["fields"], tapes)  # so that what is written can be read
+    header = {"format": "tapeflow", "version": FORMAT, "byteorder": sys.byteorder, "tapes": rows}
     container.write(file, header, arrays)
+
+
+def _member(place: int, name: str) -> str:
+    """The name in the file of an array of a tape."""
+    return f"{place}/{name}" if place else name
 
 
 @contextmanager
@@ -142,24 +149,36 @@ def _whole(file: IO[bytes], max_bytes: float) -> IO[bytes]:
 def _read(file: IO[bytes], code: Code, max_bytes: float, name: str) -> Tape:
     try:
         reader = container.Reader(file, max_bytes)
-        header = _current(reader.header)
-        fields = decoded(checks.of(dict, checks.member(header, "tape", "the header"), "tape"), code)
-        arrays = _arrays(reader, checks.member(header, "lengths", "the header"), fields)
+        given = checks.member(_current(reader.header), "tapes", "the header")
+        rows = [checks.of(dict, row, "a tape") for row in checks.of(list, given, "tapes")]
+        arrays = [_arrays(reader, place, row) for place, row in enumerate(rows)]
         reader.finish()
-        tape = Tape(**fields, **arrays)
-        # A value and a cotangent for each slot: what one evaluation takes.
-        needed = 16 * tape.n_slots
-        if needed > max_bytes:
-            raise TapeError(
-                f"to evaluate the tape takes {needed} bytes, and max_bytes allows "
-                f"{max_bytes:.0f}: raise max_bytes if you trust the file"
-            )
+        tapes = Tapes(code)
+        for tapes.own in reversed(range(len(rows))):
+            fields = decoded(rows[tapes.own]["fields"], tapes)
+            tapes.found[tapes.own] = Tape(**fields, **arrays[tapes.own])
+        if not rows:
+            raise TapeError("the file has no tape")
+        _limit(tapes.found, max_bytes)
     except TapeError as error:
         raise TapeError(f"cannot load {name}: {error}") from None
-    return tape
+    return tapes.found[0]
 
 
-def _current(header: Any) -> dict[str, Any]:
+def _limit(tapes: Mapping[int, Tape], max_bytes: float) -> None:
+    """Refuse a tape whose evaluation takes more than is allowed."""
+    # A value and a cotangent for each slot, and what the steps of loops leave for each other.
+    needed = 16 * sum(tape.n_slots for tape in tapes.values())
+    for tape in tapes.values():
+        needed += sum(16 * stored for stored in stored_by_loops(tape))
+    if needed > max_bytes:
+        raise TapeError(
+            f"to evaluate the tape takes {needed} bytes, and max_bytes allows {max_bytes:.0f}: "
+            "raise max_bytes if you trust the file"
+        )
+
+
+def _current(header: Any) -> Any:
     """The header as this version writes it."""
     if checks.of(dict, header, "the header").get("format") != "tapeflow":
         raise TapeError("not a tape file: its header does not say so")
@@ -180,14 +199,17 @@ def _current(header: Any) -> dict[str, Any]:
             raise TapeError(f"there is no version {version} of the format")
         header = UPGRADES[version](header)
         version += 1
-    return header  # type: ignore[no-any-return]
+    return header
 
 
-def _arrays(reader: container.Reader, lengths: Any, fields: dict[str, Any]) -> dict[str, Any]:
+def _arrays(reader: container.Reader, place: int, row: dict[str, Any]) -> dict[str, Any]:
     """A tape's arrays, as long as the header says, and as the file has."""
+    lengths = checks.of(dict, checks.member(row, "lengths", "a tape"), "lengths")
+    fields = checks.of(dict, checks.member(row, "fields", "a tape"), "a tape's fields")
+    sources = checks.of(list, checks.member(fields, "sources", "a tape"), "sources")
     kinds = {name: np.dtype(kind) for name, kind in ARRAYS.items()}
-    kinds["locations"] = np.min_scalar_type(len(fields["sources"]))
-    unknown = checks.of(dict, lengths, "lengths").keys() - kinds.keys()
+    kinds["locations"] = np.min_scalar_type(len(sources))
+    unknown = lengths.keys() - kinds.keys()
     if unknown:
         raise TapeError(f"the header has an array that a tape has not: {min(unknown)!r}")
     found = {}
@@ -197,7 +219,7 @@ def _arrays(reader: container.Reader, lengths: Any, fields: dict[str, Any]) -> d
             found[name] = np.broadcast_to(np.int32(0), n + 1)
             continue
         n = checks.count(checks.member(lengths, name, "lengths"), f"the length of {name}")
-        found[name] = reader.array(name, kind, n)
+        found[name] = reader.array(_member(place, name), kind, n)
     return found
 
 

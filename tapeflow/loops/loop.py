@@ -90,7 +90,8 @@ class Loop(SubTapes):
         return [*count, *last, *(int(p[0]) * size for size in self.ys)]
 
     def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
-        require(len(p) == 1, p[0] >= 0 or (p[0] == -1 and not self.xs and not self.ys))
+        require(len(p) == 1)
+        require(p[0] >= 0 or (p[0] == -1 and not self.xs and not self.ys))
         require((p[0] == -1) == (self.counted or self.start is not None))
         count = [1] if self.counted else []
         xs = [int(p[0]) * size for size in self.xs]

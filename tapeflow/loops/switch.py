@@ -38,7 +38,7 @@ class Switch(SubTapes):
         return sizes_of(self.branches[0].output_structure)
 
     def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
-        require(len(p) == 1, p[0] == len(self.branches))
+        require(len(p) == 1 and p[0] == len(self.branches))
         return (1, *self.lengths), sum(self.parts(p))
 
     def forward(self, p: Parameters, *operands: Array) -> Array:  # type: ignore[override]

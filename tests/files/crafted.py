@@ -28,6 +28,11 @@ def craft(data: bytes, change: Change) -> bytes:
     """
     header, arrays = parts(data)
     other = change(header, arrays)
+    return written(header if other is None else other, arrays)
+
+
+def written(header: Any, arrays: dict[str, Any]) -> bytes:
+    """A file of any header and arrays, which is whole."""
     file = io.BytesIO()
-    container.write(file, header if other is None else other, arrays)
+    container.write(file, header, arrays)
     return file.getvalue()

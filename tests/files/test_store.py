@@ -17,7 +17,7 @@ from hypothesis import given
 
 import tapeflow as tpf
 from tapeflow.files import FORMAT
-from tapeflow.files.fields import HEADER
+from tapeflow.files.fields import FIELDS
 from tapeflow.structure import Structure
 from tapeflow.tape import ARRAYS, Tape
 from tests.strategies import tapes
@@ -70,8 +70,8 @@ def assert_same(a: Tape, b: Tape) -> None:
 
 
 def test_the_format_knows_every_field_of_a_tape() -> None:
-    assert HEADER.keys().isdisjoint(ARRAYS)
-    known = {*HEADER, *ARRAYS, "locations"}
+    assert FIELDS.keys().isdisjoint(ARRAYS)
+    known = {*FIELDS, *ARRAYS, "locations"}
     assert known == {field.name for field in fields(Tape) if field.init}
 
 
@@ -235,7 +235,7 @@ def test_numpy_reads_the_arrays_and_json_the_header() -> None:
         assert np.array_equal(archive["operands"], tape.operands)
         header = json.loads(archive["header.json"])
     assert header["version"] == FORMAT
-    assert header["tape"]["input_names"] == ["x"]
+    assert header["tapes"][0]["fields"]["input_names"] == ["x"]
 
 
 def test_a_tape_too_large_is_refused_before_memory_is_taken() -> None:

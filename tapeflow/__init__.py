@@ -15,7 +15,14 @@ from tapeflow.checking import check_grads
 from tapeflow.checkpoint import checkpoint
 from tapeflow.control import cond, fori_loop, scan, switch, while_loop
 from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
-from tapeflow.errors import GateError, NonFiniteError, StructureError, TapeError, TracingError
+from tapeflow.errors import (
+    GateError,
+    GuardError,
+    NonFiniteError,
+    StructureError,
+    TapeError,
+    TracingError,
+)
 from tapeflow.files import load
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
@@ -31,6 +38,7 @@ __all__ = [
     "Function",
     "GateError",
     "Gradient",
+    "GuardError",
     "NonFiniteError",
     "StructureError",
     "Tape",

@@ -8,7 +8,9 @@ import numpy as np
 
 from tapeflow.differences import derivative
 from tapeflow.errors import StructureError
-from tapeflow.evaluate import checked_leaves, sample_program
+from tapeflow.evaluate import checked_leaves
+from tapeflow.outcomes import check_guards
+from tapeflow.programs import sample_program
 from tapeflow.structure import Floats, flatten, leaf_of
 from tapeflow.tape import Tape
 
@@ -191,6 +193,7 @@ class _Check:
     def _sweep(self, leaves: Sequence[Any], seeds: Floats) -> tuple[Floats, Floats]:
         """The tape's outputs, and the gradients of all inputs."""
         tape = self.tape
+        check_guards(tape, list(leaves))
         program = sample_program(tape, slice(0, tape.n_inputs))
         workspace = program.new_workspace()
         tape.input_structure.pack(list(leaves), workspace.inputs)

@@ -1,23 +1,20 @@
 """The transforms: record, function, grad, value_and_grad."""
 
 import functools
-import itertools
-import operator
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import optree
 
-from tapeflow import settings
 from tapeflow.arguments import Part, argument_numbers, check_real, parts_of
 from tapeflow.auxiliary import with_aux, without_aux
+from tapeflow.calls import BranchReplay, Replay
 from tapeflow.errors import StructureError, TracingError
-from tapeflow.evaluate import sample_program
-from tapeflow.nonfinite import check_results
+from tapeflow.paths import Path, Tree
+from tapeflow.programs import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
-from tapeflow.structure import NUMBER, Floats, Structure, flatten
+from tapeflow.structure import Structure
 from tapeflow.tape import Tape
 from tapeflow.transforms import inline, pullback
 
@@ -60,12 +57,17 @@ class Function:
         leaves, treedef, is_traced = flatten_args(args)
         if is_traced:
             return self.recorded.function(*args)
-        tape = self.recorded.tape(leaves, treedef)
-        if len(leaves) != len(tape.input_structure.leaves):
+        tree = self.recorded.tree(leaves, treedef)
+        if tree.captures:
             # It closes over values of a recording in progress, and becomes part of that.
             return self.recorded.function(*args)
+        tape = tree.plain
+        if tape is None:
+            tape, results = tree.results(leaves, None)
+        else:
+            results = sample_program(tape, None).results(leaves)
         structure = tape.output_structure
-        return structure.unflatten(structure.split(sample_program(tape, None).results(leaves)))
+        return structure.unflatten(structure.split(results))
 
     def tape(self, *args: Any) -> Tape:
         """The tape that a call with these arguments replays."""
@@ -131,142 +133,6 @@ def value_and_grad(
     return Gradient(function, argnums, True, has_aux)
 
 
-class Replay:
-    """A gradient call whose arguments are like those of an earlier one: little is left to do.
-
-    What it saves is Python's time: taking arguments apart with optree costs more than the sweeps
-    of a small tape, so arguments that are leaves, or flat tuples and lists of floats, go without.
-    """
-
-    def __init__(
-        self, gradient: "Gradient", tape: Tape, parts: Sequence[Part], args: tuple[Any, ...]
-    ) -> None:
-        first = min((part.slots.start for part in parts), default=0)
-        last = max((part.slots.stop for part in parts), default=0)
-        self.program = sample_program(tape, slice(first, last))
-        self.structure, self.output = tape.input_structure, tape.output_structure
-        self.name = tape.name
-        self.single, self.finish = gradient.single, gradient.finish
-        self.with_value, self.n_outputs = gradient.needs_value, len(tape.outputs)
-        leaves = optree.tree_leaves(args)
-        self.arg_types = list(map(type, args))
-        self.types = list(map(type, leaves))
-        self.arrays = [
-            (k, leaf.shape, leaf.dtype)
-            for k, leaf in enumerate(leaves)
-            if isinstance(leaf, np.ndarray)
-        ]
-        self.bare = len(leaves) == len(args) and self.types == self.arg_types
-        self.flat = all(kind in (tuple, list) for kind in self.arg_types) and self.types == [
-            float for arg in args for _ in arg
-        ]
-        self.lengths = list(map(len, args)) if self.flat else []
-        self.floats_only = all(kind is float for kind in self.types)
-        size = self.structure.size
-        self.short_vectors = size <= 64 and len(self.arrays) == len(leaves) == sum(
-            len(shape) == 1 for _, shape, _ in self.arrays
-        )
-        self.pack = struct.Struct(f"{size}d").pack_into
-        self.unpack = struct.Struct(f"{self.n_outputs + size}d").unpack_from
-        self.build = [self._builder(part, args) for part in parts]
-        self.gather = self._gatherer(parts)
-        plain = self.floats_only and self.output == NUMBER
-        self.value = operator.itemgetter(0) if plain else self._value
-
-    def leaves(self, args: tuple[Any, ...]) -> Sequence[Any] | None:
-        """The arguments' leaves if they are like the earlier ones, or None."""
-        if list(map(type, args)) != self.arg_types:
-            return None
-        if self.bare:
-            if not self.arrays:
-                return args
-            leaves: Sequence[Any] = args
-        elif self.flat:
-            if list(map(len, args)) != self.lengths:
-                return None
-            leaves = list(itertools.chain.from_iterable(args))
-            if list(map(type, leaves)) != self.types:
-                return None
-        else:
-            leaves, treedef = flatten(args)
-            if treedef != self.structure.treedef or list(map(type, leaves)) != self.types:
-                return None
-        for k, shape, dtype in self.arrays:
-            if leaves[k].shape != shape or leaves[k].dtype != dtype:
-                return None
-        return leaves
-
-    def __call__(self, leaves: Sequence[Any]) -> Any:
-        program = self.program
-        workspace = program.take()
-        if self.floats_only:
-            # struct moves a few Python floats three times as fast as NumPy.
-            self.pack(workspace.memory, 0, *leaves)
-            program.run(workspace)
-            flat: Any = self.unpack(workspace.result_memory)
-        else:
-            if self.short_vectors:
-                numbers = itertools.chain.from_iterable([leaf.tolist() for leaf in leaves])
-                self.pack(workspace.memory, 0, *numbers)
-            else:
-                self.structure.pack(leaves, workspace.inputs)
-            program.run(workspace)
-            flat = workspace.take_results()
-        workspace.home.append(workspace)
-        gradient = self.gather(flat)
-        return self.finish(self.value(flat), gradient) if self.with_value else gradient
-
-    def _value(self, flat: Any) -> Any:
-        own = flat[: self.n_outputs]
-        return self.output.unflatten(self.output.split(np.array(own)))
-
-    def _gatherer(self, parts: Sequence[Part]) -> Callable[[Any], Any]:
-        """What makes the gradient in all arguments."""
-        build = self.build
-        if self.single:
-            return build[0]
-        numbers = all(self.arg_types[part.argument] is float for part in parts)
-        if self.floats_only and numbers and len(parts) > 1:
-            return operator.itemgetter(*(self.n_outputs + part.slots.start for part in parts))
-        return lambda flat: tuple([own(flat) for own in build])
-
-    def _builder(self, part: Part, args: tuple[Any, ...]) -> Callable[[Any], Any]:
-        """What makes an argument's gradient of the outputs and gradients in one run."""
-        own = slice(self.n_outputs + part.slots.start, self.n_outputs + part.slots.stop)
-        structure, treedef = part.structure, part.structure.treedef
-        kind = self.arg_types[part.argument]
-        if self.floats_only:
-            if kind is float:
-                return operator.itemgetter(own.start)
-            if kind is tuple and self.flat:
-                return operator.itemgetter(own)
-            return lambda flat: treedef.unflatten(flat[own])
-        casts = [
-            (k, leaf.dtype) if isinstance(leaf, np.ndarray) else (k, type(leaf))
-            for k, leaf in enumerate(optree.tree_leaves(args)[part.leaves])
-            if (
-                leaf.dtype != np.float64
-                if isinstance(leaf, np.ndarray)
-                else type(leaf) is not float
-            )
-        ]
-        if kind is np.ndarray and not casts and len(structure.leaves[0].shape or ()) == 1:
-            return operator.itemgetter(own)
-
-        def build(flat: Floats) -> Any:
-            pieces = structure.split(flat[own])
-            for k, cast in casts:
-                piece = pieces[k]
-                pieces[k] = piece.astype(cast) if isinstance(piece, np.ndarray) else cast(piece)
-                if settings.current().debugging:
-                    rows = [np.reshape(pieces[k], (1, -1))]
-                    how = "rounding them to its precision"
-                    check_results(self.name, "gradient", rows, how, False)
-            return treedef.unflatten(pieces)
-
-        return build
-
-
 class Gradient:
     """What ``tpf.grad`` and ``tpf.value_and_grad`` make."""
 
@@ -298,14 +164,29 @@ class Gradient:
         leaves, treedef, is_traced = flatten_args(args)
         if is_traced:
             return self._inline(leaves, treedef)
-        tape = self.recorded.tape(leaves, treedef)
-        if len(tape.input_structure.leaves) != len(leaves):
+        tree = self.recorded.tree(leaves, treedef)
+        if tree.captures:
             return self._inline(leaves, treedef)  # it closes over traced values
+        if tree.plain is None:
+            return self.branch(tree, tree.settle(leaves), args).run(leaves)
+        self._last = replay = Replay(self, tree.plain, self._checked(tree.plain, leaves), args)
+        return replay(leaves)
+
+    def _checked(self, tape: Tape, leaves: Sequence[Any]) -> list[Part]:
+        """The arguments to differentiate in, of a tape and leaves that allow it."""
         self.check_scalar(tape)
         parts = self.parts(tape.input_structure)
         self.check_real(leaves, parts)
-        self._last = replay = Replay(self, tape, parts, args)
-        return replay(leaves)
+        return parts
+
+    def branch(self, tree: Tree, path: Path, args: tuple[Any, ...]) -> BranchReplay:
+        """The calls that take one of several paths, with arguments like these."""
+        replay: BranchReplay | None = path.prepared.get("replay")
+        if replay is None or replay.leaves(args) is None:
+            parts = self._checked(path.tape, optree.tree_leaves(args))
+            replay = path.prepared["replay"] = BranchReplay(self, tree, path, parts, args)
+        self._last = replay
+        return replay
 
     def finish(self, value: Any, gradient: Any) -> Any:
         """What a call gives. value: what the function returns, where that is needed."""

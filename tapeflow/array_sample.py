@@ -48,7 +48,7 @@ class ArrayWorkspace:
         )
         self.seeds[:] = 1.0
         self.n_outputs = n_outputs
-        self.n_results = n_outputs + (tape.n_inputs if sample.reverse else 0)
+        self.n_results = sample.n_results
         self.results = np.zeros(self.n_results)
         self._given: list[Floats] = []
         self.memory = self.memory_of_values.data
@@ -105,12 +105,13 @@ class ArraySample:
         self.failures = Failures(run, self.program.places)
         self.free: list[ArrayWorkspace] = []
         n_outputs = len(tape.outputs)
-        self.moves = _moves(self.program.places[run.outputs[:n_outputs]], 0)
+        self.n_results = n_outputs + (tape.n_inputs if reverse else 0)
+        self.moves = consecutive(self.program.places[run.outputs[:n_outputs]], 0)
         first = n_outputs
         for (start, last), own in zip(bounds, leaves, strict=True):
             if reverse and own:
                 slots = run.outputs[first : first + last - start]
-                self.moves += _moves(self.program.places[slots], n_outputs + start)
+                self.moves += consecutive(self.program.places[slots], n_outputs + start)
                 first += last - start
 
     def take(self) -> ArrayWorkspace:
@@ -217,7 +218,7 @@ class ArraySample:
             debug.check_arrays(program, own, sweep)
 
 
-def _moves(places: Ints, first: int) -> Moves:
+def consecutive(places: Ints, first: int) -> Moves:
     """Runs of places, and where each goes from ``first`` on."""
     moves: Moves = []
     for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):

@@ -12,12 +12,12 @@ import optree
 
 from tapeflow.arrays import SubTapes
 from tapeflow.errors import StructureError
-from tapeflow.evaluate import sample_program
 from tapeflow.loops import Loop, Phase, Switch
 from tapeflow.loops.loop import Place
 from tapeflow.loops.record import record
 from tapeflow.ops import BY_NAME
 from tapeflow.passes import simplified
+from tapeflow.programs import sample_program
 from tapeflow.recorded import argument_names, flatten_args, traced_leaf
 from tapeflow.sources import refuse, user_place
 from tapeflow.structure import Leaf, Structure

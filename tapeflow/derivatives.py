@@ -13,7 +13,7 @@ from tapeflow.api import Function, Gradient, grad, plain
 from tapeflow.arguments import Part, argument_numbers, check_range, check_real
 from tapeflow.auxiliary import with_aux, without_aux
 from tapeflow.errors import StructureError
-from tapeflow.evaluate import sample_program
+from tapeflow.programs import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import Structure, outline
 from tapeflow.tape import Tape
@@ -254,7 +254,7 @@ class _Point:
             check_real(recorded.name, leaves)
         captures: list[Any] = []
         if not traced:
-            self.tape = recorded.tape(leaves, treedef)
+            self.tape = recorded.settled(leaves, treedef)
         if traced or len(self.tape.input_structure.leaves) != len(leaves):
             self.tape, captures = recorded.trace(leaves, treedef)
         self.leaves = [*leaves, *captures]

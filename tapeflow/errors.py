@@ -15,6 +15,10 @@ class StructureError(TypeError):
     """Arguments do not have the structure, shapes or types that a tape or transform needs."""
 
 
+class GuardError(ValueError):
+    """A tape was given arguments at which the function takes another branch than it has."""
+
+
 class GateError(RuntimeError):
     """A user's gate raised, or returned something that is not a value or a list of gradients."""
 

@@ -4,30 +4,14 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from tapeflow.errors import StructureError
+from tapeflow.outcomes import check_guards, results_where_guards_hold
+from tapeflow.programs import sample_program
 from tapeflow.structure import Floats, Leaf, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
 
 if TYPE_CHECKING:
     from tapeflow.sample import Workspace
-
-
-def sample_program(tape: Tape, wanted: slice | None) -> Any:
-    """The tape's program for one sample, with the gradients of some inputs (None: no reverse)."""
-    key = ("sample", None if wanted is None else (wanted.start, wanted.stop))
-    program = tape.prepared.get(key)
-    if program is None:
-        # These bring Numba, which takes a while.
-        from tapeflow.array_sample import ArraySample
-        from tapeflow.sample import SampleProgram
-
-        flags = np.zeros(tape.n_inputs, np.bool_)
-        flags[slice(0, 0) if wanted is None else wanted] = True
-        kind: Any = SampleProgram if tape.numbers_only else ArraySample
-        program = tape.prepared[key] = kind(tape, flags, wanted is not None)
-    return program
 
 
 def checked_leaves(tape: Tape, args: tuple[Any, ...]) -> list[Any]:
@@ -64,7 +48,7 @@ _kept = threading.local()
 
 
 def call(tape: Tape, *args: Any) -> Any:
-    results = sample_program(tape, None).results(checked_leaves(tape, args))
+    results = results_where_guards_hold(tape, None, checked_leaves(tape, args))
     structure = tape.output_structure
     return structure.unflatten(structure.split(results))
 
@@ -76,7 +60,7 @@ def value_and_grad(tape: Tape, *args: Any) -> tuple[Any, Any]:
             f"{tape.name} gives {len(tape.outputs)} numbers, and a gradient is of one: "
             "use forward and backward with a seed"
         )
-    results = sample_program(tape, slice(0, tape.n_inputs)).results(leaves)
+    results = results_where_guards_hold(tape, slice(0, tape.n_inputs), leaves)
     structure = tape.output_structure
     value = structure.unflatten(structure.split(results[:1]))
     return value, _gradients(tape, results[1:])
@@ -95,7 +79,13 @@ def _run_forward(tape: Tape, args: tuple[Any, ...]) -> Any:
     program = sample_program(tape, slice(0, tape.n_inputs))
     workspace = program.new_workspace()
     tape.input_structure.pack(leaves, workspace.inputs)
-    program.run_forward(workspace)
+    try:
+        program.run_forward(workspace)
+    except Exception:
+        check_guards(tape, leaves)
+        raise
+    if (workspace.values[tape.guards.slots] != tape.guards.expected).any():
+        check_guards(tape, leaves)
     return workspace
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tapeflow.errors import StructureError
-from tapeflow.evaluate import sample_program
 from tapeflow.ops import COMPILED, Op
+from tapeflow.programs import sample_program
 from tapeflow.structure import flat_structure, is_number
 from tapeflow.tape import Tape
 from tapeflow.trace import trace

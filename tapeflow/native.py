@@ -33,11 +33,12 @@ from tapeflow.addresses import (
     store_float,
     swap_flag,
 )
-from tapeflow.array_sample import ArraySample
-from tapeflow.errors import TapeError
+from tapeflow.array_sample import ArraySample, consecutive
+from tapeflow.errors import GuardError, TapeError
 from tapeflow.interpreter import execute, fill_zero
 from tapeflow.jit import OPTIONS
 from tapeflow.memory import aligned
+from tapeflow.outcomes import check_guards, flagged
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 from tapeflow.threaded import ThreadedProgram
@@ -58,14 +59,21 @@ from tapeflow.threaded import ThreadedProgram
     CONSTANTS,
     N_CONSTANTS,
     OUTPUT,
+    FLAG,
     MOVES,
     N_MOVES,
     MEMORY,
     IN_USE,
     SIZE,
-) = range(18)
+) = range(19)
 
 _kept: list[Any] = []
+
+_ELSEWHERE = (
+    "a tape was given arguments at which the function takes another branch than it has: call the "
+    "tape itself at them to see which"
+)
+"""Compiled code raises no exception with a text of the moment."""
 
 
 class NativeTape:
@@ -89,7 +97,7 @@ class NativeTape:
             raise TapeError(
                 f"{tape.name} gives {len(tape.outputs)} numbers, and njit() is for one: sum them"
             )
-        self.name, self.n_inputs = tape.name, tape.n_inputs
+        self.name, self.n_inputs, self._tape = tape.name, tape.n_inputs, tape
         value, gradient = (_Job(tape, reverse) for reverse in (False, True))
         self.jobs = np.array([value.job.ctypes.data, gradient.job.ctypes.data], np.int64)
         # Compiled code may hold the address for as long as it likes.
@@ -102,7 +110,7 @@ class NativeTape:
     def value(self, x: Floats) -> float:
         """The value at inputs x, float64 of shape (n_inputs,). ValueError for another shape."""
         self._check(x, "x")
-        return float(_run(int(self.jobs[0]), x.ctypes.data, x.strides[0], 0, 0))
+        return self._run(0, x, 0, 0)
 
     def value_and_grad(self, x: Floats, grad_out: Floats) -> float:
         """The value at x; its gradient goes into ``grad_out``, both of shape (n_inputs,), float64.
@@ -117,7 +125,15 @@ class NativeTape:
         self._check(x, "x")
         self._check(grad_out, "grad_out")
         place, step = grad_out.ctypes.data, grad_out.strides[0]
-        return float(_run(int(self.jobs[1]), x.ctypes.data, x.strides[0], place, step))
+        return self._run(1, x, place, step)
+
+    def _run(self, job: int, x: Floats, place: int, step: int) -> float:
+        try:
+            return float(_run(int(self.jobs[job]), x.ctypes.data, x.strides[0], place, step))
+        except GuardError:
+            structure = self._tape.input_structure
+            check_guards(self._tape, structure.split(x))
+            raise
 
     def _check(self, array: Any, name: str) -> None:
         if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.ndim != 1:
@@ -139,13 +155,16 @@ class _Job:
     def __init__(self, tape: Tape, reverse: bool) -> None:
         wanted = np.full(tape.n_inputs, reverse)
         self.job = job = np.zeros(SIZE, np.int64)
+        if len(tape.guards):
+            tape = flagged(tape)
+        n_outputs = len(tape.outputs)
         self.constants: Floats
         if tape.numbers_only:
             fused = settings.current().tier != "interpret"
             self.program: Any = ThreadedProgram(tape, wanted, reverse, fused)
             self.program.load()
             moves = [(0, 0, tape.n_inputs)] if reverse else []
-            self.constants, output = tape.constants, int(self.program.outputs[0])
+            self.constants, outputs = tape.constants, self.program.outputs.tolist()
             job[N_COTANGENTS] = self.program.n_places if reverse else 0
             job[FORWARD], job[REVERSE], job[TABLE], job[OPERANDS] = (
                 array.ctypes.data
@@ -161,10 +180,16 @@ class _Job:
         else:
             sample = ArraySample(tape, wanted, reverse)
             self.program, run = sample.program, sample.program.tape
-            moves = [(s.start, t.start - 1, s.stop - s.start) for s, t in sample.moves if t.start]
+            places = np.zeros(sample.n_results, np.int64)
+            for source, target in sample.moves:
+                places[target] = np.arange(source.start, source.stop)
+            outputs = places[:n_outputs].tolist()
+            moves = [
+                (source.start, target.start, source.stop - source.start)
+                for source, target in consecutive(places[n_outputs:], 0)
+            ]
             # The seed is the last input.
             self.constants = np.concatenate([np.ones(run.n_inputs - tape.n_inputs), run.constants])
-            output = next(source.start for source, target in sample.moves if not target.start)
             code = self.program.shared_forward
             job[FORWARD], job[STEPS] = code.address, len(code)
         if self.program.has_python_gates:
@@ -175,7 +200,7 @@ class _Job:
         self.moves = np.array(moves, np.int64).reshape(-1, 3)
         job[N_VALUES], job[N_INPUTS] = self.program.n_places, tape.n_inputs
         job[CONSTANTS], job[N_CONSTANTS] = self.constants.ctypes.data, len(self.constants)
-        job[OUTPUT] = output
+        job[OUTPUT], job[FLAG] = outputs[0], outputs[1] if n_outputs > 1 else -1
         # Taken by one caller at a time, as fresh pages for each call would take longer than it.
         self.memory = aligned(int(job[N_VALUES] + job[N_COTANGENTS]))
         job[MEMORY] = self.memory.ctypes.data
@@ -272,22 +297,34 @@ def _sweep(job, values, cotangents, x, step, gradient, gradient_step):
 
 
 @njit(**OPTIONS)
+def _holds(job, values):
+    """Whether the guards of the tape hold."""
+    place = load_int(job + 8 * FLAG)
+    return place < 0 or load_float(values, 8 * place) != 0.0
+
+
+@njit(**OPTIONS)
 def _run(job, x, step, gradient, gradient_step):
     n_values = load_int(job + 8 * N_VALUES)
     n = n_values + load_int(job + 8 * N_COTANGENTS)
     if n <= STACK:
         memory = stack_memory()
-        return _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
-    if not swap_flag(job + 8 * IN_USE, 1):
+        value = _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
+        holds = _holds(job, memory)
+    elif not swap_flag(job + 8 * IN_USE, 1):
         memory = load_int(job + 8 * MEMORY)
         value = _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
+        holds = _holds(job, memory)
         swap_flag(job + 8 * IN_USE, 0)
-        return value
-    array = np.empty(n)
-    memory = array.ctypes.data
-    value = _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
-    array[0] = value  # still in use up to here
-    return array[0]
+    else:
+        array = np.empty(n)
+        memory = array.ctypes.data
+        value = _sweep(job, memory, memory + 8 * n_values, x, step, gradient, gradient_step)
+        holds = _holds(job, memory)
+        array[0] = value  # still in use up to here
+    if not holds:
+        raise GuardError(_ELSEWHERE)
+    return value
 
 
 # Numba compares the two argument lists, annotations too: these have none.

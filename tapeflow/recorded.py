@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from tapeflow.passes import simplified
+from tapeflow.paths import Path, Tree
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
 from tapeflow.trace import numbers_of, trace
@@ -32,7 +32,7 @@ class Recorded:
             raise TypeError(f"expected a function to record, not a {type(function).__name__}")
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
-        self._tapes: dict[Key, Tape] = {}
+        self._trees: dict[Key, Tree] = {}
         self.environment: list[tuple[Any, Any, Any]] = []
         self._lock = threading.RLock()
 
@@ -43,24 +43,47 @@ class Recorded:
                 return False
         return True
 
-    def tape(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> Tape:
-        """The tape for arguments (a tuple of them, flattened) that are numbers and arrays.
+    def tree(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> Tree:
+        """The tapes for arguments (a tuple of them, flattened) that are numbers and arrays.
 
         Raises StructureError for other arguments, and what the function itself raises.
         """
         with self._lock:
             if not self.is_current():
-                self._tapes.clear()
+                self._trees.clear()
             key = (treedef, *map(traced_leaf, leaves))
-            if key not in self._tapes:
+            tree = self._trees.get(key)
+            if tree is None:
                 # Looked at first, so that a change while the function runs is noticed.
                 self.environment = list(_environment(self.function))
                 tape, captures = self.trace(leaves, treedef)
-                if captures:
+
+                def record(leaves: Sequence[Any], outcomes: Sequence[float]) -> Tape:
+                    return self.trace(leaves, treedef, outcomes)[0]
+
+                tree = Tree(self.name, record, tape, bool(captures))
+                if not captures:
                     # A value of an enclosing recording belongs to that recording alone.
-                    return tape
-                self._tapes[key] = simplified(tape)
-            return self._tapes[key]
+                    self._trees[key] = tree
+            return tree
+
+    def tape(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> Tape:
+        """The tape of what the function computes at some arguments; raises as `tree`."""
+        tree = self.tree(leaves, treedef)
+        if tree.captures:
+            return tree.last.raw
+        return tree.settle(leaves).tape if tree.plain is None else tree.plain
+
+    def settled(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> Tape:
+        """The same without guards: for these arguments alone."""
+        tree = self.tree(leaves, treedef)
+        if tree.captures:
+            return tree.last.raw
+        return tree.settle(leaves).bare if tree.plain is None else tree.plain
+
+    def paths(self) -> list[Path]:
+        """The paths that have been recorded, as they were met."""
+        return [path for tree in list(self._trees.values()) for path in tree.paths]
 
     def trace(
         self, leaves: Sequence[Any], treedef: optree.PyTreeSpec, forced: Sequence[float] = ()

@@ -21,7 +21,8 @@ class Settings:
     so in the background once that saves time. max_memory: bytes that the values and cotangents of a
     batch in progress may take, or None for no limit: where they would take more, blocks are
     narrower, and the reverse sweep computes values again that it would have kept. None of them
-    changes a bit of a result.
+    changes a bit of a result. max_paths: ways through one function, by its branches, that are
+    recorded at most.
     """
 
     threads: int
@@ -30,6 +31,7 @@ class Settings:
     debug_infs: bool = False
     tier: str = "auto"
     max_memory: int | None = None
+    max_paths: int = 1000
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or self.threads < 1:
@@ -51,6 +53,8 @@ class Settings:
             raise ValueError(
                 f"max_memory must be a whole number of bytes, or None, not {self.max_memory!r}"
             )
+        if type(self.max_paths) is not int or self.max_paths < 1:
+            raise ValueError(f"max_paths must be a whole number from 1 up, not {self.max_paths!r}")
         if self.tier not in TIERS:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, not {self.tier!r}")
 
@@ -82,8 +86,8 @@ class config:
 
     The plain call sets the values for the process. As a context manager they hold for the block
     of code, in its own thread (or asynchronous task) only. Takes ``threads``, ``block``, ``tier``,
-    ``max_memory``, ``debug_nans`` and ``debug_infs``, described in `Settings`; raises TypeError for
-    another name and ValueError for a value out of range.
+    ``max_memory``, ``max_paths``, ``debug_nans`` and ``debug_infs``, described in `Settings`;
+    raises TypeError for another name and ValueError for a value out of range.
 
     >>> import tapeflow as tpf
     >>> with tpf.config(threads=1, block=64):

@@ -24,6 +24,20 @@ def mark_needed(starts, operands, lengths, slots, needed, kept):
 
 
 @compiled()
+def mark_needed_between(starts, operands, lengths, slots, known, needed, kept):
+    """As `mark_needed`, but what is known is not computed."""
+    for i in range(len(kept) - 1, -1, -1):
+        own = False
+        for slot in range(slots[i], slots[i + 1]):
+            own = own or (needed[slot] and not known[slot])
+        kept[i] = own
+        if own:
+            for k in range(starts[i], starts[i + 1]):
+                for slot in range(operands[k], operands[k] + lengths[k]):
+                    needed[slot] = True
+
+
+@compiled()
 def find_constants(starts, operands, slots, foldable, fixed, folded):
     """Mark the instructions, and their slots, that depend on constants alone."""
     for i in range(len(foldable)):

@@ -41,6 +41,12 @@ def concrete(x: Any) -> Any:
     it is. The result is a constant of the recording, without a derivative. A guard notes its exact
     value: other values record the function again, so use it for what takes few of them, such as a
     condition, a count, or parameters that seldom change.
+
+    >>> @tpf.function
+    ... def positive_part(x):
+    ...     return np.sum(x[tpf.concrete(x > 0.0)])
+    >>> positive_part(np.array([1.0, -2.0, 3.0])), positive_part(np.array([1.0, 2.0, 3.0]))
+    (4.0, 6.0)
     """
     from tapeflow.tracers.array import TracedArray
     from tapeflow.tracers.number import Tracer

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow.passes.ordering import guards_first
 from tapeflow.recorder import Recorder, innermost
 from tapeflow.structure import Leaf
 from tapeflow.tape import Tape
@@ -17,7 +18,7 @@ def inline(tape: Tape, inputs: Sequence[Any]) -> list[Any]:
 
     inputs: one value for each leaf of the tape's. Returns one for each leaf of its result.
     """
-    values = [lift(value) for value in inputs]
+    tape, values = guards_first(tape), [lift(value) for value in inputs]
     recorder = innermost([value.recorder for value in values if value.recorder is not None])
     return Replay(tape, recorder, [value.run_in(recorder) for value in values]).outputs()
 
@@ -41,8 +42,7 @@ class Replay:
             self._write_at_once()
             self._note_guards(before + tape.guards.after)
         else:
-            self._write()
-            self._note_guards(np.full(len(tape.guards), len(recorder.opcodes)))
+            self._note_guards(self._write()[tape.guards.after])
 
     def _write_at_once(self) -> None:
         tape, recorder = self.tape, self.recorder
@@ -54,9 +54,11 @@ class Replay:
         self.moved[last:] = recorder.n_slots + np.arange(len(tape))
         recorder.extend(tape, self.moved[tape.operands])
 
-    def _write(self) -> None:
+    def _write(self) -> Any:
+        """One by one; gives how many instructions there are before each, and after the last."""
         tape, recorder = self.tape, self.recorder
         before = recorder.location
+        counts = [len(recorder.opcodes)]
         for i in range(len(tape)):
             recorder.location = recorder.source(tape.source(i))
             sizes, size = tape.runs_of(i)
@@ -67,7 +69,9 @@ class Replay:
             slot = recorder.append(tape.op(i), operands, tape.parameters_of(i).tolist(), size)
             own = int(tape.slots[i])
             self.moved[own : own + size] = slot + np.arange(size)
+            counts.append(len(recorder.opcodes))
         recorder.location = before
+        return np.array(counts)
 
     def _note_guards(self, after: Any) -> None:
         """Make the tape's guards the recording's; after: how many instructions come before each."""

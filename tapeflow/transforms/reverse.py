@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tapeflow.passes.dead_code import remove_dead_code
+from tapeflow.passes.ordering import guards_first
 from tapeflow.recorder import Recorder
 from tapeflow.structure import Leaf, Structure, flatten
 from tapeflow.tape import Tape
@@ -29,6 +30,7 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = Fal
     by leaf, then the gradients; with ``every``, then the cotangent of each instruction's result.
     Raises GateError for the gradient of a gate's gradient in Python.
     """
+    tape = guards_first(tape)
     structure = tape.input_structure
     flags = [True] * len(structure.leaves) if wanted is None else list(wanted)
     name = PULLBACK + tape.name

@@ -1,0 +1,215 @@
+"""The paths of a function: a tree of tapes by what its branches were decided as.
+
+A path is the tape of one sequence of outcomes. Paths that have had the same outcomes so far have
+the same instructions so far, which is checked when one is added: what was asked of one path at a
+guard, and computed on the way there, holds for all that come by.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tapeflow import settings
+from tapeflow.errors import TracingError
+from tapeflow.outcomes import first_failure, flagged, may_raise, question
+from tapeflow.passes import simplified
+from tapeflow.passes.status import without_guards
+from tapeflow.programs import sample_program
+from tapeflow.structure import Floats
+from tapeflow.tape import Tape
+
+Outcomes = tuple[float, ...]
+
+
+class Path:
+    """One way through a function.
+
+    raw: the tape as it was recorded, with all guards. tape: simplified. runs: how many samples have
+    come this way.
+    """
+
+    def __init__(self, raw: Tape) -> None:
+        self.raw, self.tape = raw, simplified(raw)
+        self.outcomes: Outcomes = tuple(raw.guards.expected.tolist())
+        self.runs = 0
+        self.prepared: dict[Any, Any] = {}
+
+    @property
+    def bare(self) -> Tape:
+        """The tape without its guards, for samples of which it is known that they hold."""
+        made: Tape | None = self.prepared.get("bare")
+        if made is None:
+            made = self.prepared["bare"] = without_guards(self.tape)
+        return made
+
+
+class Node:
+    """What is known after some outcomes: where each outcome of the next guard leads.
+
+    path: one that comes by. samples: how many have, in batches.
+    """
+
+    __slots__ = ("children", "depth", "path", "samples")
+
+    def __init__(self, depth: int, path: Path) -> None:
+        self.depth, self.path = depth, path
+        self.children: dict[float, Node] = {}
+        self.samples = 0
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether all guards are decided, and the path is the only one."""
+        return self.depth == len(self.path.outcomes)
+
+    def favourite(self) -> Path:
+        """The path that most samples of a batch have taken from here."""
+        node = self
+        while node.children:
+            node = max(node.children.values(), key=lambda child: child.samples)
+        return node.path
+
+
+class Tree:
+    """The paths of a function for arguments of one structure.
+
+    record: runs the function at some leaves, with its first guards decided as told. captures: it
+    closes over values of a recording in progress, and is not kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        record: Callable[[Sequence[Any], Outcomes], Tape],
+        first: Tape,
+        captures: bool = False,
+    ) -> None:
+        self.name, self._record, self.captures = name, record, captures
+        self._lock = threading.RLock()
+        self.last = Path(first)
+        self.paths = [self.last]
+        self.root = Node(0, self.last)
+        self._insert(self.last)
+        self.plain: Tape | None = None if len(first.guards) else self.last.tape
+
+    def _insert(self, path: Path) -> None:
+        node = self.root
+        for depth, outcome in enumerate(path.outcomes):
+            child = node.children.get(outcome)
+            if child is None:
+                child = node.children[outcome] = Node(depth + 1, path)
+            node = child
+
+    def follow(self, outcomes: Outcomes) -> Node | None:
+        """Where some outcomes lead; None if nothing was recorded there."""
+        node: Node | None = self.root
+        for outcome in outcomes:
+            node = None if node is None else node.children.get(outcome)
+        return node
+
+    def add(self, leaves: Sequence[Any], outcomes: Outcomes) -> Node:
+        """The node that some outcomes lead to, recorded at these leaves if it is new.
+
+        Raises TracingError where there are too many paths, or where the function does not come
+        again to the guards it has come to with the same outcomes before.
+        """
+        with self._lock:
+            node = self.follow(outcomes)
+            if node is None:
+                if len(self.paths) >= settings.current().max_paths:
+                    self._refuse_more()
+                beside = self.follow(outcomes[:-1])
+                assert beside is not None
+                raw = self._record(leaves, outcomes)
+                _check_prefix(self.name, beside.path.raw, raw, outcomes)
+                path = Path(raw)
+                self.paths.append(path)
+                self._insert(path)
+                node = self.follow(outcomes)
+                assert node is not None
+            return node
+
+    def settle(self, leaves: Sequence[Any]) -> Path:
+        """The path of one sample, recorded if it is new."""
+        path, reached = self.last, -1
+        while True:
+            failure = first_failure(path.tape, leaves)
+            number = -1 if failure is None else int(path.tape.guards.numbers[failure[0]])
+            # Where two programs differ by rounding, as those of BLAS may, the first has its way.
+            if failure is None or number <= reached:
+                self.last = path
+                return path
+            reached = number
+            path = self.add(leaves, (*path.outcomes[:number], failure[1])).favourite()
+
+    def results(self, leaves: Sequence[Any], wanted: slice | None) -> tuple[Tape, Floats]:
+        """One sample's tape, and what `sample_program` gives for it: outputs and gradients."""
+        path = self.last
+        if not (settings.current().debugging or may_raise(path.tape)):
+            found = sample_program(flagged(path.tape), wanted).results(leaves)
+            place = len(path.tape.outputs)
+            if found[place] != 0.0:
+                path.runs += 1
+                return path.tape, np.delete(found, place)
+        path = self.settle(leaves)
+        path.runs += 1
+        return path.tape, sample_program(path.bare, wanted).results(leaves)
+
+    def _refuse_more(self) -> NoReturn:
+        lines: dict[str, int] = {}
+        pending = [self.root]
+        while pending:
+            node = pending.pop()
+            pending += node.children.values()
+            if len(node.children) > 1:
+                tape, k = node.path.raw, node.depth
+                line = f"{tape.sources[int(tape.guards.locations[k])]} ({question(tape, k)})"
+                lines[line] = lines.get(line, 0) + len(node.children) - 1
+        worst = sorted(lines.items(), key=lambda item: -item[1])[:5]
+        listed = ", ".join(f"{line} {n + 1} ways" for line, n in worst)
+        raise TracingError(
+            f"{self.name} has taken {len(self.paths)} paths, and max_paths allows no more; it went "
+            f"{listed}: use tpf.where or tpf.while_loop there, or set tpf.config(max_paths=...)"
+        )
+
+
+def _check_prefix(name: str, known: Tape, found: Tape, outcomes: Outcomes) -> None:
+    """TracingError unless a new tape has the same instructions and guards up to its new outcome."""
+    for k in range(len(outcomes)):
+        same = k < len(found.guards) and found.guards.expected[k] == outcomes[k]
+        if not same or _upto(known, k) != _upto(found, k):
+            place = known.sources[int(known.guards.locations[k])]
+            raise TracingError(
+                f"cannot record another branch of {name} ({place}): run again with the same "
+                "outcomes up to there it did something else, so it depends on something besides "
+                "its arguments (random numbers, a global, the clock): pass that as an argument"
+            )
+
+
+def _upto(tape: Tape, k: int) -> Any:
+    """What a tape does from guard k - 1 to guard k, in terms that do not depend on what follows."""
+    guards = tape.guards
+    start, end = int(guards.after[k - 1]) if k else 0, int(guards.after[k])
+    first, last = int(tape.starts[start]), int(tape.starts[end])
+    parameters = tape.parameters[tape.parameter_starts[start] : tape.parameter_starts[end]]
+    places, numbers = _common(tape, tape.operands[first:last])
+    gates = [tape.op(i) for i in range(start, end)] if tape.gates else []
+    looked_at = _common(tape, guards.slots[k : k + 1])
+    where = tape.sources[int(guards.locations[k])]
+    return (
+        gates or tape.opcodes[start:end].tobytes(),
+        (tape.starts[start : end + 1] - first).tobytes(),
+        (places.tobytes(), numbers.tobytes()),
+        parameters.tobytes(),
+        (looked_at[0].tobytes(), looked_at[1].tobytes(), int(guards.kinds[k]), where),
+    )
+
+
+def _common(tape: Tape, slots: Any) -> tuple[Any, Any]:
+    """Slots, results counted from below zero, and the numbers of those that are constants."""
+    first = int(tape.slots[0])
+    constant = (slots >= tape.n_inputs) & (slots < first)
+    places = np.where(slots >= first, first - 1 - slots, slots)
+    places[constant] = tape.n_inputs
+    return places, tape.constants[slots[constant] - tape.n_inputs]

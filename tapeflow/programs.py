@@ -1,0 +1,23 @@
+"""The programs of a tape for one sample."""
+
+from typing import Any
+
+import numpy as np
+
+from tapeflow.tape import Tape
+
+
+def sample_program(tape: Tape, wanted: slice | None) -> Any:
+    """The tape's program for one sample, with the gradients of some inputs (None: no reverse)."""
+    key = ("sample", None if wanted is None else (wanted.start, wanted.stop))
+    program = tape.prepared.get(key)
+    if program is None:
+        # These bring Numba, which takes a while.
+        from tapeflow.array_sample import ArraySample
+        from tapeflow.sample import SampleProgram
+
+        flags = np.zeros(tape.n_inputs, np.bool_)
+        flags[slice(0, 0) if wanted is None else wanted] = True
+        kind: Any = SampleProgram if tape.numbers_only else ArraySample
+        program = tape.prepared[key] = kind(tape, flags, wanted is not None)
+    return program

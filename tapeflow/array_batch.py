@@ -11,6 +11,7 @@ from tapeflow.batch import BatchProgram
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Tables
 from tapeflow.columns import Columns, table_of
 from tapeflow.groups import Flags
+from tapeflow.loop_kernels import keep_within
 from tapeflow.memory import aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
@@ -132,6 +133,8 @@ class ArrayBatch(BatchProgram):
 
     def _begin(self, n_lanes: int) -> None:
         """Its kernels are fused, and loaded, as they are."""
+        if self.arrays.controls:
+            keep_within(settings.current().max_memory, settings.current().threads)
 
     def _new_run(self, *args: object) -> Run:
         return _ArrayRun(self, *args)  # type: ignore[arg-type]

@@ -13,11 +13,13 @@ import numpy as np
 
 from tapeflow import failures, grid, pieces
 from tapeflow.array_kernels import array_kernel
+from tapeflow.arrays import SubTapes
 from tapeflow.groups import Flags
 from tapeflow.kernels.body import FORWARD, Kernel, body_of
 from tapeflow.kernels.compiler import addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
 from tapeflow.kernels.host import HostKernel
+from tapeflow.loop_kernels import control_kernel
 from tapeflow.passes import fusion
 from tapeflow.program import Code
 from tapeflow.structure import Ints
@@ -63,6 +65,7 @@ class ArrayProgram:
         self.cotangent_rows = np.empty(0, np.int64)
         self.shared_reverse = self.lane_reverse = Code(np.empty(0, np.int32), np.empty(0, np.int64))
         self.host: list[HostKernel] = []
+        self.controls: list[Any] = []
         # Where the pieces of a large instruction begin in the shared code: place in the stream,
         # instructions before, and how many.
         self.parallel: list[tuple[int, int, int]] = []
@@ -254,7 +257,14 @@ class ArrayProgram:
         shared = [self._is_shared(slot, n, lanes) for slot, n in zip(slots, sizes, strict=True)]
         places = [self._operand(slot, n, lanes) for slot, n in zip(slots, sizes, strict=True)]
         result = self._result(i, lanes)
-        if op.array is not None:
+        if isinstance(op.array, SubTapes):
+            made = control_kernel(
+                op.array, parameters, [result, *places], shared, lanes, ArrayProgram
+            )
+            if made is not None:
+                self.controls.append(made.keep)
+                return made.address, made.record
+        elif op.array is not None:
             found = array_kernel(
                 op.name, parameters, (sizes, size), [result, *places], shared, lanes
             )

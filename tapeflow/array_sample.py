@@ -11,6 +11,7 @@ from tapeflow.array_program import ArrayProgram
 from tapeflow.failures import Failures
 from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
+from tapeflow.loop_kernels import keep_within
 from tapeflow.memory import aligned
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
@@ -129,6 +130,8 @@ class ArraySample:
         """From the workspace's inputs and seeds to its results."""
         values = workspace.memory_of_values
         code = self.program.shared_forward
+        if self.program.controls:
+            keep_within(settings.current().max_memory, 1)
         if settings.current().debugging:
             self._check(values)
         address = values.ctypes.data

@@ -61,6 +61,7 @@ ORDER = [
     "array_kernels",
     "pieces",
     "failures",
+    "loop_kernels",
     "array_program",
     "array_sample",
     "programs",

@@ -4,12 +4,14 @@ from tapeflow.passes.common_subexpressions import share_common_subexpressions
 from tapeflow.passes.constant_folding import fold_constants
 from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.passes.identities import apply_identities
+from tapeflow.passes.moves import forward_moves
 from tapeflow.passes.settled import drop_settled_guards
 from tapeflow.tape import Tape
 
 ALL = (
     fold_constants,
     apply_identities,
+    forward_moves,
     share_common_subexpressions,
     drop_settled_guards,
     remove_dead_code,

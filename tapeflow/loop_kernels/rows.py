@@ -1,0 +1,108 @@
+"""Rows of lanes moved between an instruction's operands, a body's memory, and its result.
+
+A body works on ``w`` lanes, a row of which has ``w`` numbers. Of those ``a`` are samples; the rest
+repeat the last sample, so that nothing happens in them that does not happen in it. The instruction
+that it is part of has rows of ``lanes`` numbers; ``order`` says which lane is which (an address of
+int64; zero for all in their order).
+"""
+
+from tapeflow.addresses import load_float, load_int, load_int32, store_float
+from tapeflow.jit import compiled
+
+
+@compiled()
+def copy_row(target, source, n):
+    for k in range(n):
+        store_float(target, 8 * k, load_float(source, 8 * k))
+
+
+@compiled()
+def fill_row(target, number, n):
+    for k in range(n):
+        store_float(target, 8 * k, number)
+
+
+@compiled()
+def lane_of(order, column, a):
+    """The lane that is in a column."""
+    column = min(column, a - 1)
+    return load_int(order + 8 * column) if order else column
+
+
+@compiled()
+def operand_at(values, shared, record, k, lanes):
+    """An operand's address, and how many numbers a row of it has: 0 for single numbers."""
+    place = load_int32(record + 12 + 8 * k)
+    if load_int32(record + 16 + 8 * k):
+        return shared + 8 * place, 0
+    return values + 8 * lanes * place, lanes
+
+
+@compiled()
+def load_rows(target, w, source, width, size, order, a):
+    """Rows of an operand into a body's memory."""
+    for k in range(size):
+        row = target + 8 * w * k
+        if width == 0:
+            fill_row(row, load_float(source, 8 * k), w)
+        elif order == 0 and w == width:
+            copy_row(row, source + 8 * width * k, w)
+        else:
+            own = source + 8 * width * k
+            for column in range(w):
+                store_float(row, 8 * column, load_float(own, 8 * lane_of(order, column, a)))
+
+
+@compiled()
+def load_operand(memory, singles, row, w, values, shared, record, lanes, order, a):
+    """An operand, as a row of a table says: its number, length and place, and 1 if single."""
+    source, width = operand_at(values, shared, record, load_int(row), lanes)
+    size, place = load_int(row + 8), load_int(row + 16)
+    if load_int(row + 24):
+        copy_row(singles + 8 * place, source, size)
+    else:
+        load_rows(memory + 8 * w * place, w, source, width, size, order, a)
+
+
+@compiled()
+def put_rows(target, memory, singles, place, single, n, w):
+    """Rows, or single numbers, of a body to rows of w numbers elsewhere."""
+    for k in range(n):
+        if single:
+            fill_row(target + 8 * w * k, load_float(singles, 8 * (place + k)), w)
+        else:
+            copy_row(target + 8 * w * k, memory + 8 * w * (place + k), w)
+
+
+@compiled()
+def put_columns(target, lanes, memory, w, place, size, order, first, last):
+    """Columns first to last - 1 of a body's rows to their lanes in rows of a result."""
+    for k in range(size):
+        row, own = target + 8 * lanes * k, memory + 8 * w * (place + k)
+        for column in range(first, last):
+            lane = load_int(order + 8 * column) if order else column
+            store_float(row, 8 * lane, load_float(own, 8 * column))
+
+
+@compiled()
+def repeat_column(memory, w, place, size, source, first, last):
+    """Let columns first to last - 1 be copies of another."""
+    for k in range(size):
+        row = memory + 8 * w * (place + k)
+        number = load_float(row, 8 * source)
+        for column in range(first, last):
+            store_float(row, 8 * column, number)
+
+
+@compiled()
+def widen(memory, place, size, before, after):
+    """Rows of ``before`` numbers in place as rows of ``after`` numbers: the first of each."""
+    n = min(before, after)
+    if after < before:
+        for k in range(place, place + size):
+            copy_row(memory + 8 * after * k, memory + 8 * before * k, n)
+    else:
+        for k in range(place + size - 1, place - 1, -1):
+            for column in range(n - 1, -1, -1):
+                number = load_float(memory, 8 * (before * k + column))
+                store_float(memory, 8 * (after * k + column), number)

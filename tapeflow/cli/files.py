@@ -24,6 +24,15 @@ def add_to(commands: Any) -> None:
     show.add_argument(
         "--all", action="store_true", help=f"all instructions, not the first {_SHOWN}"
     )
+    show.add_argument(
+        "--out", metavar="PICTURE", help="draw the graph to a .svg, .png, .pdf or .dot file instead"
+    )
+    show.add_argument(
+        "--by",
+        choices=("auto", "gate", "line", "function", "file"),
+        default="auto",
+        help="what is a box of the picture (default: auto, gates where they are few)",
+    )
     table = _command(commands, "table", _table, "print a tape's gates, values and gradients")
     check = _command(commands, "check", _check, "verify a tape's file, and what it computes")
     check.add_argument(
@@ -33,7 +42,7 @@ def add_to(commands: Any) -> None:
     )
     check.add_argument("--samples", type=whole, default=8, help="inputs to draw (default: 8)")
     check.add_argument("--seed", type=seed, default=0, help="of what is drawn (default: 0)")
-    for parser in (table,):
+    for parser in (show, table):
         parser.add_argument(
             "--at",
             metavar="ARGUMENTS",
@@ -61,6 +70,11 @@ def _command(commands: Any, name: str, run: Any, what: str) -> Any:
 
 def _show(options: argparse.Namespace) -> bool:
     tape = _loaded(options)
+    if options.out is not None:
+        _draw(tape, options)
+        return True
+    if options.at is not None:
+        raise Refusal("--at is for a picture: name one with --out, or use tapeflow table")
     print(repr(tape))
     lines = tape.disassemble().splitlines()
     if len(lines) > _SHOWN + 1 and not options.all:
@@ -68,6 +82,16 @@ def _show(options: argparse.Namespace) -> bool:
         lines = [*lines[:_SHOWN], f"... {hidden:,} more: --all shows them", lines[-1]]
     print("\n".join(lines))
     return True
+
+
+def _draw(tape: Tape, options: argparse.Namespace) -> None:
+    at = None if options.at is None else _arguments(tape, options.at)
+    try:
+        tape.draw(options.out, at=at, by=options.by)
+    except OSError as error:
+        raise Refusal(f"--out {options.out}: {error.strerror or error}") from None
+    except (ArithmeticError, ValueError, ImportError) as error:
+        raise Refusal(f"--out {options.out}: {error}") from None
 
 
 def _table(options: argparse.Namespace) -> bool:

@@ -54,6 +54,24 @@ def test_show(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out.rstrip().endswith("return v3")
 
 
+def test_a_picture(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = saved.parent / "loss.svg"
+    at = "({'b': 1, 'w': [0.0, 0.5]}, [1.0, 2.0])"
+    assert run(capsys, "show", saved, "--out", picture, "--at", at) == (0, "", "")
+    assert "<svg" in picture.read_text()
+    for out, options, message in (
+        ("loss.jpeg", (), "jpeg"),
+        ("none/loss.svg", (), "No such file"),
+        (None, ("--at", at), "--at is for a picture"),
+        ("loss.svg", ("--at", "3"), "loss takes p['b'] a number"),
+    ):
+        where = [] if out is None else ["--out", saved.parent / out]
+        status, printed, err = run(capsys, "show", saved, *where, *options)
+        assert (status, printed) == (2, ""), out
+        assert message in err
+        assert err.count("\n") == 1
+
+
 def test_show_of_a_long_tape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def f(x: Any) -> Any:
         for _ in range(500):

@@ -1,11 +1,14 @@
 """The user's source lines: which one is at work, and errors that name it."""
 
+import functools
 import linecache
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from tapeflow.errors import TracingError
 from tapeflow.tape import Location
@@ -51,6 +54,27 @@ def user_place() -> Location:
     """The user's line at work."""
     frame = user_frame()
     return Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NUMPYS = frozenset([IndexError, ValueError, TypeError, np.exceptions.AxisError, LinAlgError])
+
+
+def placed(function: F) -> F:
+    """A function whose errors, where they are NumPy's own, name the user's line as ours do."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except (IndexError, ValueError, TypeError) as error:
+            place = str(user_place())
+            if type(error) not in _NUMPYS or place in str(error):
+                raise
+            raise type(error)(f"{error} ({place})") from None
+
+    return cast(F, call)
 
 
 def refuse(what: str, instead: str) -> NoReturn:

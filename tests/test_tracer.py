@@ -185,3 +185,41 @@ def test_results_that_are_no_numbers() -> None:
 
 def shout(x: Any) -> Any:
     return "x"
+
+
+GRID = np.arange(6.0).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda x: x[5], IndexError),
+        (lambda x: x[0, 0, 0], IndexError),
+        (lambda x: x[np.array([7])], IndexError),
+        (lambda x: x.reshape(4, 4), ValueError),
+        (lambda x: np.reshape(x, (5,)), ValueError),
+        (lambda x: x.sum(axis=4), np.exceptions.AxisError),
+        (lambda x: np.max(x, axis=4), np.exceptions.AxisError),
+        (lambda x: np.linalg.norm(x, axis=4), np.exceptions.AxisError),
+        (lambda x: np.tensordot(x, x, axes=([5], [0])), IndexError),
+        (lambda x: np.gradient(x, axis=4), np.exceptions.AxisError),
+        (lambda x: tpf.special.logsumexp(x, axis=4), np.exceptions.AxisError),
+        (lambda x: np.concatenate([x, x[0]]), ValueError),
+        (lambda x: x + np.ones(4), ValueError),
+        (lambda x: np.einsum("ij,jk->ik", x, np.ones((4, 4))), ValueError),
+        (lambda x: np.linalg.cholesky(x), np.linalg.LinAlgError),
+        (lambda x: np.linalg.inv(x), np.linalg.LinAlgError),
+        (lambda x: np.interp(x[0], np.ones(3), np.ones(4)), ValueError),
+        (lambda x: x.item(), ValueError),
+        (lambda x: np.split(x, 4), ValueError),
+    ],
+)
+def test_numpys_errors_name_the_line(function: Any, error: type[Exception]) -> None:
+    """What NumPy raises, and where."""
+    with pytest.raises(error) as plain:
+        function(GRID)
+    with pytest.raises(
+        error, match=rf"\(test_tracer.py:{function.__code__.co_firstlineno}\)"
+    ) as own:
+        tpf.record(function, GRID)
+    assert isinstance(own.value, type(plain.value))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapeflow.numpy_api.registry import stands_for
 from tapeflow.sources import refuse
@@ -47,7 +48,7 @@ def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
     """Second order inside; at the edges first order, or second for ``edge_order=2``."""
     f = lift(f)
     axes = range(f.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    axes = [k % f.ndim for k in axes]
+    axes = list(normalize_axis_tuple(axes, f.ndim))
     steps = list(spacing) if len(spacing) == len(axes) else list(spacing or (1.0,)) * len(axes)
     if len(steps) != len(axes):
         raise TypeError("invalid number of arguments")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapeflow.numpy_api.reductions import root
 from tapeflow.numpy_api.registry import stands_for
@@ -231,8 +232,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
             total = root(np.sum(x * x))
             return lift(total).reshape((1,) * x.ndim) if keepdims else total
         axis = tuple(range(x.ndim))
-    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    axes = tuple(k % x.ndim for k in axes)
+    axes = normalize_axis_tuple(axis, x.ndim)
     if len(axes) == 1:
         return vector_norm(x, 2 if ord is None else ord, axes[0], keepdims)
     if len(axes) != 2:

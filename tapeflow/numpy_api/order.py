@@ -141,6 +141,8 @@ def interp(
     if period is not None:
         refuse("interpolate with a period", "use np.mod(x, period) and repeat the first point")
     n = lift(xp).size
+    if lift(fp).shape != (n,) or not n:
+        raise ValueError("fp and xp must be one-dimensional, of one length, and not empty")
     place = np.clip(searchsorted(xp, x, "right") - 1.0, 0.0, n - 2.0)
     x0, x1 = take(xp, place), take(xp, place + 1.0)
     y0, y1 = take(fp, place), take(fp, place + 1.0)

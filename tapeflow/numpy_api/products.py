@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapeflow.arrays.products import Product
 from tapeflow.numpy_api.registry import stands_for
@@ -121,7 +122,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
         other: Any = list(range(axes))
     else:
         own, other = ([x] if isinstance(x, (int, np.integer)) else list(x) for x in axes)
-    own, other = [k % a.ndim for k in own], [k % b.ndim for k in other]
+    own = list(normalize_axis_tuple(own, a.ndim))
+    other = list(normalize_axis_tuple(other, b.ndim))
     if [a.shape[k] for k in own] != [b.shape[k] for k in other]:
         raise ValueError(f"shape-mismatch for sum ({user_place()})")
     kept_a = [k for k in range(a.ndim) if k not in own]

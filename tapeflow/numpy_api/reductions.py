@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow.numpy_api.registry import stands_for
+from tapeflow.sources import placed
 from tapeflow.tracers import array_op, is_traced, lift
 from tapeflow.tracers.protocol import METHODS
 
@@ -354,6 +355,7 @@ for _ufunc, _function in (
     METHODS[_ufunc.__name__, "reduce"] = _reduce
 
 
+@placed
 def log_of_sum(x: Any, axis: Axis, keepdims: bool = False) -> Any:
     """log of the sum of exp(x) along axes, without overflow."""
     x = lift(x)

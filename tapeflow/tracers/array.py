@@ -8,7 +8,7 @@ import numpy as np
 
 from tapeflow.ops import BY_NAME
 from tapeflow.recorder import Recorder
-from tapeflow.sources import refuse, user_line
+from tapeflow.sources import placed, refuse, user_line
 from tapeflow.tracers import names
 from tapeflow.tracers.buffer import Buffer
 from tapeflow.tracers.number import BACKEND, NUMBERS, Tracer
@@ -188,6 +188,7 @@ class TracedArray:
 
         return wrap(function(stand_in))
 
+    @placed
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
         if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
             (shape,) = shape
@@ -230,7 +231,10 @@ class TracedArray:
             "compute with real numbers; np.floor and np.rint round them",
         )
 
+    @placed
     def item(self, *args: Any) -> Any:
+        if self.size != 1 and not args:
+            raise ValueError("can only convert an array of size 1 to a Python scalar")
         return self[args] if args else self.reshape(-1)[0]
 
     def tolist(self) -> list[Any]:

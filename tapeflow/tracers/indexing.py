@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 
 from tapeflow.recorder import innermost
-from tapeflow.sources import refuse, user_place
+from tapeflow.sources import placed, refuse, user_place
 from tapeflow.tracers import instructions
 from tapeflow.tracers.array import TracedArray, joined, lift
 from tapeflow.tracers.number import Tracer
 
 
+@placed
 def get(array: TracedArray, key: Any) -> Any:
     """array[key]."""
     key = key if isinstance(key, tuple) else (key,)
@@ -38,6 +39,7 @@ def number(array: TracedArray) -> Any:
     return array.buffer.numbers[array.offset]
 
 
+@placed
 def put(array: TracedArray, key: Any, value: Any) -> None:
     """array[key] = value."""
     key = key if isinstance(key, tuple) else (key,)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tapeflow.errors import TracingError
 from tapeflow.ops import BY_UFUNC, Op
-from tapeflow.sources import refuse, user_place
+from tapeflow.sources import placed, refuse, user_place
 from tapeflow.tracers import instructions
 from tapeflow.tracers.array import TracedArray
 from tapeflow.tracers.number import Tracer
@@ -39,6 +39,7 @@ def is_traced(leaf: Any) -> bool:
     return isinstance(leaf, (Tracer, TracedArray))
 
 
+@placed
 def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Record a ufunc, or a reduction and the like by one."""
     # NumPy's own functions pass all options on, most of them unset.
@@ -80,6 +81,7 @@ def _call(function: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any]) 
     raise unsupported(name)
 
 
+@placed
 def function(called: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Record one of NumPy's functions."""
     own = FUNCTIONS.get(called)

@@ -27,6 +27,7 @@ from tapeflow.files import load
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
 from tapeflow.settings import config
+from tapeflow.sparsity import sparse_hessian, sparse_jacobian
 from tapeflow.tape import Tape
 from tapeflow.tracers.plain import concrete
 from tapeflow.vmap import vmap
@@ -65,6 +66,8 @@ __all__ = [
     "optim",
     "record",
     "scan",
+    "sparse_hessian",
+    "sparse_jacobian",
     "sparsity",
     "special",
     "stop_gradient",

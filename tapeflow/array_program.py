@@ -47,7 +47,13 @@ class ArrayProgram:
         rows = self.lane.copy()
         for i in left_out:
             rows[tape.slots[i] : tape.slots[i + 1]] = False
-        self.value_rows = np.where(rows, np.cumsum(rows) - 1, -1)
+        # On one sample nothing has a row: then there is no number for each slot.
+        some = rows.any()
+        self.value_rows = (
+            np.where(rows, np.cumsum(rows) - 1, -1)
+            if some
+            else np.broadcast_to(np.int64(-1), rows.shape)
+        )
         # One more to put products in, where there are some.
         self.n_value_rows = int(rows.sum()) + bool(left_out)
         owners = np.array(
@@ -228,10 +234,10 @@ class ArrayProgram:
     @cached_property
     def outputs(self) -> list[bool]:
         """Whether a number of each instruction's result is one of the tape's."""
-        flags = np.zeros(self.tape.n_slots + 1, np.int64)
-        flags[self.tape.outputs] = 1
-        counts = np.concatenate([[0], np.cumsum(flags)])
-        flagged: list[bool] = (counts[self.tape.slots[1:]] > counts[self.tape.slots[:-1]]).tolist()
+        flags = np.zeros(len(self.tape) + 1, np.bool_)
+        # What comes before the first result is put last, and left out.
+        flags[np.searchsorted(self.tape.slots, self.tape.outputs, "right") - 1] = True
+        flagged: list[bool] = flags[:-1].tolist()
         return flagged
 
     def _is_shared(self, slot: int, size: int, lanes: bool) -> bool:

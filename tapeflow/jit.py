@@ -33,11 +33,15 @@ def compiled(*signature: Any) -> Callable[[Any], Any]:
 SHORT = 1000
 """Instructions up to which Python is faster than loading a compiled function."""
 
+_FEW = 20_000
+"""Numbers of an array up to which, likewise: an instruction may have many slots."""
+
 
 def walk(function: Callable[..., Any], n: int, *args: Any) -> Any:
     """Call one of the functions below for n instructions; writable arrays get its results."""
     plain = getattr(function, "py_func", None)
-    if n > SHORT or plain is None:
+    sizes = [arg.size for arg in args if isinstance(arg, np.ndarray)]
+    if plain is None or n > SHORT or max(sizes, default=0) > _FEW:
         return function(*args)
     lists = [arg.tolist() if isinstance(arg, np.ndarray) else arg for arg in args]
     result = plain(*lists)

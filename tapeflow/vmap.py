@@ -9,7 +9,7 @@ import optree
 from tapeflow.api import Function, Gradient
 from tapeflow.arguments import Part
 from tapeflow.errors import StructureError, TracingError
-from tapeflow.recorded import Recorded, flatten_args
+from tapeflow.recorded import Fixed, Recorded, flatten_args
 from tapeflow.structure import Floats, Ints, Structure, is_number, leaf_of
 from tapeflow.tape import Tape
 
@@ -63,7 +63,7 @@ class Mapped:
         if isinstance(function, (Gradient, Function)):
             self._recorded = function.recorded
         else:
-            self._recorded = Recorded(function)
+            self._recorded = function if isinstance(function, Fixed) else Recorded(function)
         self._in_axes = in_axes
         self._reduce = reduce
         self._plans: dict[Any, _Plan] = {}
@@ -103,7 +103,7 @@ class Mapped:
     def _new_plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
     ) -> "_Plan":
-        axes = self._axes(args, leaves)
+        axes = batch_axes(args, self._in_axes, leaves, self._recorded.name)
         n_lanes = self._batch_size(leaves, axes)
         samples = [_sample(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
         tape = self._recorded.tape(samples, treedef)
@@ -121,34 +121,6 @@ class Mapped:
         return _Plan(axes, n_lanes, tape, parts, program, leaves)
 
     # Arguments.
-
-    def _axes(self, args: tuple[Any, ...], leaves: Sequence[Any]) -> list[Axis]:
-        """The batch axis of each leaf, from a structure that may stop short of the leaves."""
-        in_axes = self._in_axes
-        try:
-            if isinstance(in_axes, list):
-                in_axes = tuple(in_axes)
-            full = optree.broadcast_prefix(in_axes, args, none_is_leaf=True)
-        except ValueError as error:
-            raise StructureError(
-                f"in_axes={in_axes!r} does not fit the arguments: {error}"
-            ) from None
-        # An argument's own Nones are no leaves, but have taken an axis here.
-        holes = optree.tree_leaves(args, none_is_leaf=True)
-        axes = [axis for axis, leaf in zip(full, holes, strict=True) if leaf is not None]
-        for axis, leaf in zip(axes, leaves, strict=True):
-            if axis is None:
-                continue
-            if not isinstance(axis, int) or isinstance(axis, bool):
-                raise StructureError(f"in_axes must hold axes (int or None), not {axis!r}")
-            shape = np.shape(leaf)
-            if is_number(leaf) or not -len(shape) <= axis < len(shape):
-                what = "a number" if is_number(leaf) else f"an array of shape {shape}"
-                raise StructureError(
-                    f"cannot map {self._recorded.name} over axis {axis} of {what}: "
-                    "use in_axes=None for what all samples share"
-                )
-        return axes
 
     def _batch_size(self, leaves: Sequence[Any], axes: Sequence[Axis]) -> int:
         sizes = {
@@ -240,6 +212,32 @@ class Mapped:
 
     def __repr__(self) -> str:
         return f"<tapeflow.vmap of {self._recorded.name}>"
+
+
+def batch_axes(args: tuple[Any, ...], in_axes: Any, leaves: Sequence[Any], name: str) -> list[Axis]:
+    """The batch axis of each leaf, from a structure that may stop short of the leaves."""
+    try:
+        if isinstance(in_axes, list):
+            in_axes = tuple(in_axes)
+        full = optree.broadcast_prefix(in_axes, args, none_is_leaf=True)
+    except ValueError as error:
+        raise StructureError(f"in_axes={in_axes!r} does not fit the arguments: {error}") from None
+    # An argument's own Nones are no leaves, but have taken an axis here.
+    holes = optree.tree_leaves(args, none_is_leaf=True)
+    axes = [axis for axis, leaf in zip(full, holes, strict=True) if leaf is not None]
+    for axis, leaf in zip(axes, leaves, strict=True):
+        if axis is None:
+            continue
+        if not isinstance(axis, int) or isinstance(axis, bool):
+            raise StructureError(f"in_axes must hold axes (int or None), not {axis!r}")
+        shape = np.shape(leaf)
+        if is_number(leaf) or not -len(shape) <= axis < len(shape):
+            what = "a number" if is_number(leaf) else f"an array of shape {shape}"
+            raise StructureError(
+                f"cannot map {name} over axis {axis} of {what}: "
+                "use in_axes=None for what all samples share"
+            )
+    return axes
 
 
 def _wanted_leaves(parts: Sequence[Part]) -> list[int]:

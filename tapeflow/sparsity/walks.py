@@ -14,7 +14,7 @@ def group_edges(targets, sources, n):
     for k in range(n):
         starts[k + 1] += starts[k]
     place = starts[:-1].copy()
-    grouped = np.empty(len(sources), np.int64)
+    grouped = np.empty(len(sources), np.int32)
     for k in range(len(targets)):
         grouped[place[targets[k]]] = sources[k]
         place[targets[k]] += 1
@@ -30,14 +30,14 @@ def index_sets(starts, sources, column, outputs, n_columns):
     much as its terms. A set equal to that of a node it is made of is the same stretch of memory.
     """
     n, n_inputs = len(starts) - 1, len(column)
-    reads = np.zeros(n, np.int64)
+    reads = np.zeros(n, np.int32)
     for source in sources:
         reads[source] += 1
     for node in outputs:
         reads[node] += 2
     first, last = np.full(n, -1, np.int64), np.zeros(n, np.int64)
     pool, used = np.empty(1024, np.int32), 0
-    seen, stack = np.full(n_columns, -1, np.int64), np.empty(n + 1, np.int64)
+    seen, stack = np.full(n_columns, -1, np.int32), np.empty(n + 1, np.int32)
     for node in range(n_inputs, n):
         if reads[node] < 2:
             continue

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow.differences import derivative
-from tapeflow.errors import StructureError
+from tapeflow.errors import GuardError, StructureError
 from tapeflow.evaluate import checked_leaves
 from tapeflow.outcomes import check_guards
 from tapeflow.programs import sample_program
@@ -26,18 +26,24 @@ class Agreement:
     """What `check_tape` has compared, and the largest differences, relative to the largest number.
 
     samples: how many were compared; undefined: how many more were drawn, at which the function has
-    no finite value. derivatives: how many were compared with differences, at all samples together.
+    no finite value; elsewhere: at which it takes a branch that the tape has not. derivatives: how
+    many were compared with differences, at all samples together.
     """
 
     samples: int
     undefined: int
+    elsewhere: int
     outputs: int
     derivatives: int
     value_error: float
     gradient_error: float
 
     def __str__(self) -> str:
-        beside = f" ({self.undefined} more are outside its domain)" if self.undefined else ""
+        more = [
+            *([f"{self.undefined} more are outside its domain"] if self.undefined else []),
+            *([f"{self.elsewhere} more take another branch"] if self.elsewhere else []),
+        ]
+        beside = f" ({', '.join(more)})" if more else ""
         return (
             f"{_counted(self.samples, 'sample')}{beside}: {_counted(self.outputs, 'output')} to "
             f"{self.value_error:.1e}, {_counted(self.derivatives, 'derivative')} to "
@@ -60,12 +66,14 @@ def check_tape(
     an iterable of tuples of arguments. At each the function itself is run, on plain numbers and
     arrays, and the tape's values are compared with its own; its gradients with central differences
     of the function, extrapolated, along each input (16 of them, drawn, if there are more). Drawn
-    samples where the function raises or is not finite are left out.
+    samples where the function raises, is not finite, or takes a branch that the tape has not are
+    left out.
 
     rtol, value_rtol: the differences allowed in gradients and values, relative to the largest
     derivative or output of the sample. The error names the sample, the output or input, and both
     numbers. Returns what was compared, as an `Agreement`. Raises StructureError for samples of
-    another structure than the tape's, and ValueError where there is nothing to compare.
+    another structure than the tape's, GuardError for given ones that take another branch, and
+    ValueError where there is nothing to compare.
 
     >>> tape = tpf.record(lambda x, y: x * np.sin(y), 1.0, 1.0)
     >>> print(tpf.check_tape(tape, lambda x, y: x * np.sin(y), [(2.0, 0.5)]))
@@ -81,7 +89,7 @@ def check_tape(
         raise TypeError(f"check_tape takes a function, not a {type(function).__name__}")
     check = _Check(tape, function, rtol, value_rtol)
     rng = np.random.default_rng(seed)
-    undefined = 0
+    undefined = elsewhere = 0
     drawn = isinstance(samples, (int, np.integer))
     for k, args in enumerate(_drawn(tape, samples, rng) if drawn else _given(samples)):  # type: ignore[arg-type]
         leaves = checked_leaves(tape, args)
@@ -93,15 +101,25 @@ def check_tape(
             expected = None
         if drawn and (expected is None or not np.isfinite(expected).all()):
             undefined += 1
-        else:
+            continue
+        try:
             check.sample(k, args, leaves, expected, rng)
+        except GuardError:
+            if not drawn:
+                raise
+            elsewhere += 1
     if not check.samples:
         raise ValueError(
-            f"{check.name} has no finite value at any of {undefined} samples: give some of its "
-            "domain, as in check_tape(tape, f, [(1.0, 2.0)])"
+            f"{check.name} has no finite value, on the tape's branches, at any of "
+            f"{undefined + elsewhere} samples: give some, as in check_tape(tape, f, [(1.0, 2.0)])"
         )
     return Agreement(
-        check.samples, undefined, check.outputs, check.derivatives, *check.largest.values()
+        check.samples,
+        undefined,
+        elsewhere,
+        check.outputs,
+        check.derivatives,
+        *check.largest.values(),
     )
 
 
@@ -141,7 +159,8 @@ class _Check:
     def value(self, leaves: Sequence[Any]) -> Floats:
         """The numbers that the function itself returns."""
         structure, output = self.tape.input_structure, self.tape.output_structure
-        result = self.function(*structure.unflatten(list(leaves)))
+        with np.errstate(all="ignore"):
+            result = self.function(*structure.unflatten(list(leaves)))
         found, treedef = flatten(result)
         shapes = [leaf_of(leaf).shape or () for leaf in found]
         if treedef != output.treedef or shapes != [leaf.shape or () for leaf in output.leaves]:

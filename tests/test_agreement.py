@@ -60,11 +60,26 @@ def test_samples_outside_the_domain_are_left_out() -> None:
     assert found.samples + found.undefined == 20
     assert found.undefined > 2
     assert "are outside its domain" in str(found)
-    with pytest.raises(ValueError, match="no finite value at any of 8 samples"):
+    with pytest.raises(ValueError, match="no finite value, on the tape's branches, at any of 8 "):
         tpf.check_tape(tape, lambda x: np.nan)
     # What is given is not left out.
     with pytest.raises(ValueError, match="negative"):
         tpf.check_tape(tape, root, [(-1.0,)])
+
+
+def test_samples_that_take_another_branch_are_left_out() -> None:
+    def f(x: Any) -> Any:
+        return np.exp(x) if x > 0.0 else x * x
+
+    tape = tpf.record(f, 1.0)
+    found = tpf.check_tape(tape, f, 20)
+    assert found.samples + found.elsewhere == 20
+    assert found.elsewhere > 2
+    assert "take another branch" in str(found)
+    with pytest.raises(tpf.GuardError):
+        tpf.check_tape(tape, f, [(-1.0,)])
+    with pytest.raises(ValueError, match="on the tape's branches, at any of 3 samples"):
+        tpf.check_tape(tpf.record(lambda x: x if x > 9.0 else -x, 10.0), lambda x: abs(x), 3)
 
 
 def test_infinite_values_agree_and_have_no_gradients() -> None:
@@ -150,7 +165,7 @@ TAPE = tpf.record(lambda x, y: x * y, 1.0, 1.0)
         ((TAPE, min, [1.0]), TypeError, "sample 0 is a float: give a tuple of arguments"),
         ((TAPE, min, [(1.0,)]), tpf.StructureError, "was recorded for arguments of structure"),
         ((TAPE, lambda x, y: [x], [(1.0, 2.0)]), tpf.StructureError, "another structure than the"),
-        ((TAPE, min, []), ValueError, "no finite value at any of 0 samples"),
+        ((TAPE, min, []), ValueError, "has no finite value, on the tape"),
     ],
 )
 def test_wrong_calls(args: Any, error: type[Exception], message: str) -> None:

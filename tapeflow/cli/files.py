@@ -139,7 +139,7 @@ def _own(tape: Tape, options: argparse.Namespace) -> str:
         # That no input is in its domain is nothing against the tape.
         if "has no finite value" not in str(error):
             raise
-        return f"none of {options.samples} samples is in its domain"
+        return f"none of {options.samples} samples is in its domain, on its branches"
 
 
 # Their arguments.

@@ -99,6 +99,8 @@ def _slots_of(array: TracedArray, recorder: Recorder) -> Ints:
     """The slot of each of an array's numbers in C order, in a recording."""
     if array.recorder is recorder and not recorder.wide:
         # Among single numbers only, no instruction is needed to put them together.
-        slots: Ints = array.buffer.slots()[array.places().ravel()]
-        return slots
+        whole = array.buffer.stretch(0, array.buffer.size)
+        slots = [slot + np.arange(length) for length, slot in whole]
+        own: Ints = np.concatenate([*slots, np.empty(0, np.int64)])[array.places().ravel()]
+        return own
     return array.run_in(recorder) + np.arange(array.size, dtype=np.int64)

@@ -13,8 +13,7 @@ from tapeflow.recorder import Recorder, in_progress
 from tapeflow.structure import Ints, Leaf, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.trace import inputs_of, output_slots
-from tapeflow.tracers import lift
-from tapeflow.transforms.replay import Replay
+from tapeflow.transforms.replay import inline_in
 
 Flags = npt.NDArray[np.bool_]
 
@@ -48,7 +47,7 @@ def replayed(tape: Tape, inputs: Sequence[Any]) -> list[Any]:
     """The tape's instructions again in the recording in progress: the leaves of its result."""
     recorder = in_progress()
     assert recorder is not None
-    return Replay(tape, recorder, [lift(value).run_in(recorder) for value in inputs]).outputs()
+    return inline_in(tape, recorder, inputs)
 
 
 def leaf_slots(tape: Tape, k: int) -> Ints:

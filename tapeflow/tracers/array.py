@@ -1,5 +1,6 @@
 """A traced array: a view, with shape and strides, of a buffer of traced numbers."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -10,20 +11,11 @@ from tapeflow.ops import BY_NAME
 from tapeflow.recorder import Recorder
 from tapeflow.sources import placed, refuse, user_line
 from tapeflow.tracers import names
-from tapeflow.tracers.buffer import Buffer
+from tapeflow.tracers.buffer import Buffer, c_strides
 from tapeflow.tracers.number import BACKEND, NUMBERS, Tracer
 
 Shape = tuple[int, ...]
 _DTYPES = {"f": np.dtype(np.float64), "b": np.dtype(np.bool_), "i": np.dtype(np.int64)}
-
-
-def c_strides(shape: Shape) -> Shape:
-    """The strides, in numbers, of an array in C order."""
-    strides, stride = [], 1
-    for length in reversed(shape):
-        strides.append(stride)
-        stride *= length
-    return tuple(reversed(strides))
 
 
 def _operator(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
@@ -71,13 +63,15 @@ class TracedArray:
         return cls(Buffer(recorder, size, slot), 0, shape, c_strides(shape), kind)
 
     @classmethod
-    def of_pieces(
-        cls, recorder: Recorder, pieces: list[tuple[int, int, int]], shape: Shape
+    def of_runs(
+        cls, recorder: Recorder, runs: list[tuple[int, int]], shape: Shape, kind: str = "f"
     ) -> "TracedArray":
-        """A fresh array of runs end to end: (first place, length, first slot) of each."""
+        """A fresh array of runs end to end: the length and first slot of each."""
         buffer = Buffer(recorder, math.prod(shape))
+        firsts = itertools.accumulate((length for length, _ in runs), initial=0)
+        pieces = [(first, *run) for first, run in zip(firsts, runs, strict=False)]
         buffer.pieces = pieces or buffer.pieces
-        return cls(buffer, 0, shape, c_strides(shape))
+        return cls(buffer, 0, shape, c_strides(shape), kind)
 
     # What NumPy's arrays are asked for.
 
@@ -155,6 +149,12 @@ class TracedArray:
             return recorder.constants_of(np.ascontiguousarray(self._of(numbers)).reshape(-1))
         return recorder.slot_of(self, self.size)  # type: ignore[arg-type]
 
+    def runs_in(self, recorder: Recorder) -> list[tuple[int, int]]:
+        """The length and first slot of the runs that the numbers in C order are, in a recording."""
+        if self.recorder is recorder and self.contiguous:
+            return self.buffer.stretch(self.offset, self.size)
+        return [(self.size, self.run_in(recorder))] if self.size else []
+
     def _of(self, numbers: Any) -> Any:
         """This view of an array that holds something for each number of the buffer."""
         strides = tuple(s * numbers.itemsize for s in self.strides_in_numbers)
@@ -211,7 +211,9 @@ class TracedArray:
     def copy(self, order: str = "C") -> Any:
         if self.recorder is None:
             return lift(np.array(self._of(self.buffer.numbers)))
-        return TracedArray.of(self.recorder, self.slot, self.shape, self.kind)
+        return TracedArray.of_runs(
+            self.recorder, self.runs_in(self.recorder), self.shape, self.kind
+        )
 
     def broadcast_to(self, shape: Shape) -> "TracedArray":
         result: TracedArray = self.viewed(lambda x: np.broadcast_to(x, shape))
@@ -388,10 +390,12 @@ def lift(value: Any) -> Any:
 
 
 def joined(values: list[Any]) -> Any:
-    """Traced and plain values' numbers end to end."""
+    """Traced and plain values' numbers end to end; no instruction, unless it is needed as a run."""
     from tapeflow.tracers import instructions
 
     if len(values) == 1:
         return lift(values[0]).reshape(-1)
     operands = [lift(value) for value in values]
-    return instructions.array_op("concat", [operand.size for operand in operands], operands)
+    recorder = instructions.recorder_of(operands)
+    runs = [run for operand in operands for run in operand.runs_in(recorder)]
+    return TracedArray.of_runs(recorder, runs, (sum(operand.size for operand in operands),))

@@ -1,13 +1,12 @@
 """The numbers of a traced array, which views share and assignments change."""
 
 import bisect
+from collections.abc import Sequence
 from operator import itemgetter
-
-import numpy as np
 
 from tapeflow.ops import BY_NAME
 from tapeflow.recorder import Recorder
-from tapeflow.structure import Floats, Ints
+from tapeflow.structure import Floats
 
 _start = itemgetter(0)
 
@@ -58,10 +57,14 @@ class Buffer:
         self.pieces = [(0, self.size, joined)]
         return joined + first
 
-    def slots(self) -> Ints:
-        """The slot of each number, in the buffer's own recording."""
-        runs = [slot + np.arange(size) for _, size, slot in self.pieces]
-        return np.concatenate(runs)
+    def stretch(self, first: int, length: int) -> list[tuple[int, int]]:
+        """The runs that make up a stretch: the length and first slot of each."""
+        runs, last = [], first + length
+        for start, size, slot in self.pieces:
+            if start < last and start + size > first:
+                cut = max(start, first)
+                runs.append((min(start + size, last) - cut, slot + cut - start))
+        return runs
 
     def write(self, first: int, length: int, slot: int) -> None:
         """Put a run in place of a stretch."""
@@ -76,3 +79,12 @@ class Buffer:
                 after.append((cut, start + size - cut, own + cut - start))
         self.pieces = [*before, (first, length, slot), *after]
         self.version += 1
+
+
+def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides, in numbers, of an array in C order."""
+    strides, stride = [], 1
+    for length in reversed(shape):
+        strides.append(stride)
+        stride *= length
+    return tuple(reversed(strides))

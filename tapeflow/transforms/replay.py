@@ -7,7 +7,7 @@ import numpy as np
 
 from tapeflow.passes.ordering import guards_first
 from tapeflow.recorder import Recorder, innermost
-from tapeflow.structure import Leaf
+from tapeflow.structure import Ints, Leaf
 from tapeflow.tape import Tape
 from tapeflow.trace import traced
 from tapeflow.tracers import TracedArray, lift
@@ -20,23 +20,34 @@ def inline(tape: Tape, inputs: Sequence[Any]) -> list[Any]:
     """
     tape, values = guards_first(tape), [lift(value) for value in inputs]
     recorder = innermost([value.recorder for value in values if value.recorder is not None])
-    return Replay(tape, recorder, [value.run_in(recorder) for value in values]).outputs()
+    return inline_in(tape, recorder, values)
+
+
+def inline_in(tape: Tape, recorder: Recorder, inputs: Sequence[Any]) -> list[Any]:
+    """The same in a given recording."""
+    # Numbers that single instructions read need not be put end to end.
+    apart = on_numbers(tape) and not recorder.shares
+    slots = [np.empty(0, np.int64)]
+    for value in map(lift, inputs):
+        runs = value.runs_in(recorder) if apart else [(value.size, value.run_in(recorder))]
+        slots += [first + np.arange(length) for length, first in runs]
+    return Replay(tape, recorder, np.concatenate(slots)).outputs()
 
 
 class Replay:
     """A tape's instructions written to another recording, and where its values now are.
 
-    inputs: the first slot of each input leaf's run, in that recording.
+    inputs: the slot of each of the inputs' numbers in that recording; of a leaf that instructions
+    on arrays read, they follow one another.
     """
 
-    def __init__(self, tape: Tape, recorder: Recorder, inputs: Sequence[int]) -> None:
+    def __init__(self, tape: Tape, recorder: Recorder, inputs: Ints) -> None:
         self.tape, self.recorder = tape, recorder
         self.moved = np.empty(tape.n_slots, np.int64)
         # Whether a value begins at a slot.
         self.begins = np.zeros(tape.n_slots + 1, np.bool_)
         self.begins[tape.first_slots] = self.begins[tape.slots] = True
-        for first, (start, last) in zip(inputs, tape.input_structure.bounds, strict=True):
-            self.moved[start:last] = first + np.arange(last - start)
+        self.moved[: tape.n_inputs] = inputs
         before = len(recorder.opcodes)
         if on_numbers(tape) and not recorder.shares:
             self._write_at_once()
@@ -102,11 +113,8 @@ class Replay:
             if not leaf.shape:
                 results.append(self.value(int(slots[0]), None))
                 continue
-            pieces, place = [], 0
-            for run in self.runs(slots):
-                pieces.append((place, len(run), self.slot(int(run[0]), len(run))))
-                place += len(run)
-            results.append(TracedArray.of_pieces(self.recorder, pieces, leaf.shape))
+            runs = [(len(run), self.slot(int(run[0]), len(run))) for run in self.runs(slots)]
+            results.append(TracedArray.of_runs(self.recorder, runs, leaf.shape))
         return results
 
     def runs(self, slots: Any) -> list[Any]:

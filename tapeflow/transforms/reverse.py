@@ -44,8 +44,7 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = Fal
     recorder = Recorder(both.size, share=True)
     with recorder:
         inputs = inputs_of(recorder, both)
-        starts = [first for first, _ in both.bounds]
-        replay = Replay(tape, recorder, starts[:-1])
+        replay = Replay(tape, recorder, np.arange(structure.size))
         sweep = Sweep(replay, flags)
         sweep.seed(inputs[-1])
         sweep.run()

@@ -14,6 +14,7 @@ from tapeflow.auxiliary import stop_gradient
 from tapeflow.checking import check_grads
 from tapeflow.checkpoint import checkpoint
 from tapeflow.control import cond, fori_loop, scan, switch, while_loop
+from tapeflow.custom import custom_jvp, custom_vjp
 from tapeflow.derivatives import hessian, hvp, jacobian, jvp, linearize, vjp
 from tapeflow.errors import (
     GateError,
@@ -51,6 +52,8 @@ __all__ = [
     "concrete",
     "cond",
     "config",
+    "custom_jvp",
+    "custom_vjp",
     "fori_loop",
     "function",
     "gate",

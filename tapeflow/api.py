@@ -151,6 +151,7 @@ class Gradient:
         self.argnums, self.single = argument_numbers(argnums)
         self.with_value, self.has_aux = with_value, has_aux
         self.needs_value = with_value or has_aux
+        self.__wrapped__ = self.recorded.function
         self.__name__ = f"gradient of {self.recorded.name}"
         self._last: Replay | None = None
 

@@ -13,6 +13,7 @@ from tapeflow.columns import Columns, table_of
 from tapeflow.groups import Flags
 from tapeflow.loop_kernels import keep_within
 from tapeflow.memory import aligned
+from tapeflow.passes import executable
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 from tapeflow.transforms import pullback
@@ -69,7 +70,7 @@ class ArrayBatch(BatchProgram):
         self.tape, self.leaves, self.reduced = tape, sizes, reduced
         self.with_value = with_value
         self.recyclers = []
-        run = pullback(tape, leaf_wanted) if any(leaf_wanted) else tape
+        run = executable(pullback(tape, leaf_wanted) if any(leaf_wanted) else tape)
         # The seeds are shared, and one each.
         lanes = np.concatenate([lane, np.zeros(run.n_inputs - tape.n_inputs, np.bool_)])
         self.arrays = ArrayProgram(run, lanes)

@@ -20,6 +20,7 @@ from tapeflow.kernels.compiler import addresses
 from tapeflow.kernels.grid_kernel import GridKernel, Step
 from tapeflow.kernels.host import HostKernel
 from tapeflow.loop_kernels import control_kernel
+from tapeflow.ops import FIRST_GATE
 from tapeflow.passes import fusion
 from tapeflow.program import Code
 from tapeflow.structure import Ints
@@ -270,7 +271,7 @@ class ArrayProgram:
             if made is not None:
                 self.controls.append(made.keep)
                 return made.address, made.record
-        elif op.array is not None:
+        elif op.array is not None and op.opcode < FIRST_GATE:
             found = array_kernel(
                 op.name, parameters, (sizes, size), [result, *places], shared, lanes
             )

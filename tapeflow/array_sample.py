@@ -13,6 +13,7 @@ from tapeflow.interpreter import execute
 from tapeflow.kernels.callbacks import raise_pending
 from tapeflow.loop_kernels import keep_within
 from tapeflow.memory import aligned
+from tapeflow.passes import executable
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
 from tapeflow.threads import pool
@@ -102,6 +103,8 @@ class ArraySample:
         bounds = tape.input_structure.bounds
         leaves = [bool(flags[first:last].any()) for first, last in bounds]
         run = pullback(tape, leaves, every) if reverse else tape
+        if fuse:
+            run = executable(run)
         self.program = ArrayProgram(run, np.zeros(run.n_inputs, np.bool_), fuse)
         self.failures = Failures(run, self.program.places)
         self.free: list[ArrayWorkspace] = []

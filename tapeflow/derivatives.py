@@ -182,6 +182,7 @@ class Jacobian:
         self._gradient = Gradient(function, argnums, False, has_aux)
         self._mode = mode
         self.__name__ = f"jacobian of {self._gradient.recorded.name}"
+        self.__wrapped__ = self._gradient.nested.function
 
     def __call__(self, *args: Any) -> Any:
         point = _Point(self._gradient.nested, args, self._gradient.has_aux, real=False)

@@ -9,7 +9,8 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 
-from tapeflow.errors import GateError
+from tapeflow.arrays import GateRule
+from tapeflow.errors import GateError, TapeError
 from tapeflow.ops import FIRST_GATE, Op
 from tapeflow.tracers import elementwise, is_traced, lift
 from tapeflow.tracers.array import joined
@@ -239,8 +240,14 @@ def _describe(error: Exception) -> str:
 def gate_of(op: Op) -> tuple[Any, int | None]:
     """What the user made an op of: a rule gate, or an instance of a gate class.
 
-    For the gradient of a gate that runs in Python, the operand it is for as well.
+    For the gradient of a gate that runs in Python, the operand it is for as well. TapeError for
+    what belongs to one call of a function, as its rule does, and has no name.
     """
+    if isinstance(op.array, GateRule):
+        raise TapeError(
+            f"a file cannot hold {op.name}, which is Python code of one call: save the tape of a "
+            "gradient, which holds what the rule computes, or of a function without it"
+        )
     python = op.python
     if isinstance(python, PythonBackward):
         return python.gate.prototype, python.operand

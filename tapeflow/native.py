@@ -39,6 +39,7 @@ from tapeflow.interpreter import execute, fill_zero
 from tapeflow.jit import OPTIONS
 from tapeflow.memory import aligned
 from tapeflow.outcomes import check_guards, flagged
+from tapeflow.passes import executable
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 from tapeflow.threaded import ThreadedProgram
@@ -159,6 +160,8 @@ class _Job:
             tape = flagged(tape)
         n_outputs = len(tape.outputs)
         self.constants: Floats
+        if not reverse:
+            tape = executable(tape)
         if tape.numbers_only:
             fused = settings.current().tier != "interpret"
             self.program: Any = ThreadedProgram(tape, wanted, reverse, fused)

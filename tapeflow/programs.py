@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow.passes import executable
 from tapeflow.tape import Tape
 
 
@@ -18,6 +19,7 @@ def sample_program(tape: Tape, wanted: slice | None) -> Any:
 
         flags = np.zeros(tape.n_inputs, np.bool_)
         flags[slice(0, 0) if wanted is None else wanted] = True
-        kind: Any = SampleProgram if tape.numbers_only else ArraySample
-        program = tape.prepared[key] = kind(tape, flags, wanted is not None)
+        run = executable(tape) if wanted is None else tape
+        kind: Any = SampleProgram if run.numbers_only else ArraySample
+        program = tape.prepared[key] = kind(run, flags, wanted is not None)
     return program

@@ -6,10 +6,11 @@ globals it names are looked at before each replay: if one is bound to another ob
 is recorded again. (What is changed in place cannot be seen: pass it as an argument.)
 """
 
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -162,10 +163,12 @@ def _environment(function: Any) -> Iterator[tuple[Any, Any, Any]]:
     """
     seen: set[int] = set()
     pending = [function]
-    home = getattr(function, "__globals__", None)
+    home = getattr(_plain(function), "__globals__", None)
     while pending:
         current = pending.pop()
-        current = getattr(current, "__wrapped__", current)
+        # The rules of a function with derivatives of its own.
+        pending += getattr(current, "__tapeflow_uses__", ())
+        current = _plain(current)
         if not isinstance(current, FunctionType) or id(current) in seen:
             continue
         seen.add(id(current))
@@ -179,6 +182,19 @@ def _environment(function: Any) -> Iterator[tuple[Any, Any, Any]]:
             if value is not None and not isinstance(value, ModuleType):
                 yield current.__globals__, name, value
                 pending.append(value)
+
+
+def _plain(function: Any) -> Any:
+    """The Python function in what wraps it, a method, or a partial."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, MethodType):
+            function = function.__func__
+        elif callable(getattr(function, "__wrapped__", None)):
+            function = function.__wrapped__
+        else:
+            return function
 
 
 def _global_names(code: CodeType) -> set[str]:

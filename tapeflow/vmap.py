@@ -9,6 +9,7 @@ import optree
 from tapeflow.api import Function, Gradient
 from tapeflow.arguments import Part
 from tapeflow.errors import StructureError, TracingError
+from tapeflow.passes import executable
 from tapeflow.recorded import Fixed, Recorded, flatten_args
 from tapeflow.structure import Floats, Ints, Structure, is_number, leaf_of
 from tapeflow.tape import Tape
@@ -64,6 +65,7 @@ class Mapped:
             self._recorded = function.recorded
         else:
             self._recorded = function if isinstance(function, Fixed) else Recorded(function)
+        self.__wrapped__ = self._recorded.function
         self._in_axes = in_axes
         self._reduce = reduce
         self._plans: dict[Any, _Plan] = {}
@@ -160,30 +162,39 @@ class Mapped:
         )
         program = tape.prepared.get(key)
         if program is None:
-            # These bring Numba, which takes a while.
-            from tapeflow.array_batch import ArrayBatch
-            from tapeflow.batch import BatchProgram
-
-            lane = np.zeros(tape.n_inputs, np.bool_)
-            for axis, (first, last) in zip(axes, tape.input_structure.bounds, strict=True):
-                lane[first:last] = axis is not None
-            if not tape.numbers_only:
-                chosen = _wanted_leaves(parts)
-                leaves = [k in chosen for k in range(len(axes))]
-                program = ArrayBatch(tape, lane, leaves, self._reduce is not None, with_value)
-                tape.prepared[key] = program
-                return program
-            wanted = np.zeros(tape.n_inputs, np.bool_)
-            for part in parts:
-                wanted[part.slots] = True
-            if self._reduce is None:
-                # A gradient for each sample in a shared argument: each lane has its own copy.
-                lane |= wanted
-            sizes = [tape.input_structure.leaves[k].size for k in _wanted_leaves(parts)]
-            reduced = self._reduce is not None
-            program = BatchProgram(tape, lane, wanted, sizes, reduced, with_value, columns)
-            tape.prepared[key] = program
+            program = tape.prepared[key] = self._new_program(tape, axes, parts, columns)
         return program
+
+    def _new_program(
+        self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part], columns: Any
+    ) -> "BatchProgram":
+        # These bring Numba, which takes a while.
+        from tapeflow.array_batch import ArrayBatch
+        from tapeflow.batch import BatchProgram
+        from tapeflow.pulled_batch import PulledBatch, gradients_as_numbers
+
+        with_value = self._gradient is None or self._gradient.needs_value
+        reduced = self._reduce is not None
+        lane = np.zeros(tape.n_inputs, np.bool_)
+        for axis, (first, last) in zip(axes, tape.input_structure.bounds, strict=True):
+            lane[first:last] = axis is not None
+        chosen = _wanted_leaves(parts)
+        run = tape if parts else executable(tape)
+        if not run.numbers_only:
+            leaves = [k in chosen for k in range(len(axes))]
+            pulled = gradients_as_numbers(tape, leaves) if parts else None
+            if pulled is not None:
+                n_values = len(tape.output_structure.leaves)
+                return PulledBatch(pulled, n_values, lane, reduced, with_value)
+            return ArrayBatch(tape, lane, leaves, reduced, with_value)
+        wanted = np.zeros(tape.n_inputs, np.bool_)
+        for part in parts:
+            wanted[part.slots] = True
+        if not reduced:
+            # A gradient for each sample in a shared argument: each lane has its own copy.
+            lane |= wanted
+        sizes = [tape.input_structure.leaves[k].size for k in chosen]
+        return BatchProgram(run, lane, wanted, sizes, reduced, with_value, columns)
 
     # Results.
 

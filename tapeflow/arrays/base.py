@@ -134,6 +134,43 @@ class SubTapes(ArrayRule):
         raise NotImplementedError
 
 
+class GateRule(ArrayRule):
+    """As ArrayRule, for an op that a tape has of its own, with what it needs to know.
+
+    Its parameters: how many runs the result has, then the lengths of the operands' runs. The runs
+    of the result are as long as the last operands'.
+    """
+
+    def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
+        require(len(p) > 0, all(n >= 0 for n in p), p[0] < len(p))
+        lengths = tuple(map(int, p[1:]))
+        return lengths, sum(lengths[len(lengths) - int(p[0]) :])
+
+
+Pull = Callable[[Value], Sequence[Value | None]]
+
+
+class Seam(GateRule):
+    """Gives back its last operands, and lets a rule of the user's pull their cotangents back.
+
+    What is on one side of it has no derivatives to what is on the other, but for that rule. begin:
+    from the operands to the results that a derivative sees in place of the last ones, and from the
+    cotangent of these, as one run, to that of each operand.
+    """
+
+    def __init__(self, begin: Callable[[Sequence[Value]], tuple[Sequence[Value], Pull]]) -> None:
+        self.begin = begin
+
+    def forward(self, p: Parameters, *operands: Array) -> Array:  # type: ignore[override]
+        return np.concatenate(operands[len(operands) - int(p[0]) :])
+
+    def pull(  # type: ignore[override]
+        self, p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
+    ) -> Sequence[Value | None]:
+        _, pull = self.begin(operands)
+        return pull(flowing)
+
+
 RULES: dict[str, type[ArrayRule]] = {}
 
 

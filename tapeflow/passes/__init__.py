@@ -5,6 +5,7 @@ from tapeflow.passes.constant_folding import fold_constants
 from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.passes.identities import apply_identities
 from tapeflow.passes.moves import forward_moves
+from tapeflow.passes.seams import without_seams
 from tapeflow.passes.settled import drop_settled_guards
 from tapeflow.tape import Tape
 
@@ -17,6 +18,12 @@ ALL = (
     remove_dead_code,
 )
 """In the order in which each leaves the next one more to find."""
+
+
+def executable(tape: Tape) -> Tape:
+    """The tape to run where nothing is differentiated any more: without seams."""
+    plain = without_seams(tape)
+    return tape if plain is tape else simplified(plain)
 
 
 def simplified(tape: Tape) -> Tape:

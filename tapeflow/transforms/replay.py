@@ -1,11 +1,13 @@
 """A tape's instructions written again into another recording."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
+from tapeflow.arrays import Seam
 from tapeflow.passes.ordering import guards_first
+from tapeflow.passes.seams import is_read_across
 from tapeflow.recorder import Recorder, innermost
 from tapeflow.structure import Ints, Leaf
 from tapeflow.tape import Tape
@@ -38,11 +40,15 @@ class Replay:
     """A tape's instructions written to another recording, and where its values now are.
 
     inputs: the slot of each of the inputs' numbers in that recording; of a leaf that instructions
-    on arrays read, they follow one another.
+    on arrays read, they follow one another. seams: instructions whose rule is to be used; it begins
+    here, and what is to pull its cotangents back is in ``pulls``.
     """
 
-    def __init__(self, tape: Tape, recorder: Recorder, inputs: Ints) -> None:
+    def __init__(
+        self, tape: Tape, recorder: Recorder, inputs: Ints, seams: Collection[int] = ()
+    ) -> None:
         self.tape, self.recorder = tape, recorder
+        self.pulls: dict[int, Any] = {}
         self.moved = np.empty(tape.n_slots, np.int64)
         # Whether a value begins at a slot.
         self.begins = np.zeros(tape.n_slots + 1, np.bool_)
@@ -53,7 +59,7 @@ class Replay:
             self._write_at_once()
             self._note_guards(before + tape.guards.after)
         else:
-            self._note_guards(self._write()[tape.guards.after])
+            self._note_guards(self._write(seams)[tape.guards.after])
 
     def _write_at_once(self) -> None:
         tape, recorder = self.tape, self.recorder
@@ -65,7 +71,7 @@ class Replay:
         self.moved[last:] = recorder.n_slots + np.arange(len(tape))
         recorder.extend(tape, self.moved[tape.operands])
 
-    def _write(self) -> Any:
+    def _write(self, seams: Collection[int]) -> Any:
         """One by one; gives how many instructions there are before each, and after the last."""
         tape, recorder = self.tape, self.recorder
         before = recorder.location
@@ -77,12 +83,27 @@ class Replay:
                 self.slot(slot, n)
                 for slot, n in zip(tape.operands_of(i).tolist(), sizes, strict=True)
             ]
-            slot = recorder.append(tape.op(i), operands, tape.parameters_of(i).tolist(), size)
             own = int(tape.slots[i])
-            self.moved[own : own + size] = slot + np.arange(size)
+            if i in seams:
+                self.moved[own : own + size] = self._begin(i)
+            else:
+                slot = recorder.append(tape.op(i), operands, tape.parameters_of(i).tolist(), size)
+                self.moved[own : own + size] = slot + np.arange(size)
             counts.append(len(recorder.opcodes))
         recorder.location = before
         return np.array(counts)
+
+    def _begin(self, i: int) -> Any:
+        """The slots of what a seam's rule computes."""
+        tape, rule = self.tape, self.tape.op(i).array
+        assert isinstance(rule, Seam)
+        runs = zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True)
+        results, self.pulls[i] = rule.begin([self.value(slot, (n,)) for slot, n in runs])
+        lifted = [lift(result).reshape(-1) for result in results]
+        if is_read_across(tape, i):
+            lifted = [np.concatenate(lifted)]
+        slots = [x.run_in(self.recorder) + np.arange(x.size, dtype=np.int64) for x in lifted]
+        return np.concatenate(slots)
 
     def _note_guards(self, after: Any) -> None:
         """Make the tape's guards the recording's; after: how many instructions come before each."""

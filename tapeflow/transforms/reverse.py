@@ -6,6 +6,7 @@ import numpy as np
 
 from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.passes.ordering import guards_first
+from tapeflow.passes.seams import seams_reached
 from tapeflow.recorder import Recorder
 from tapeflow.structure import Leaf, Structure, flatten
 from tapeflow.tape import Tape
@@ -44,7 +45,8 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = Fal
     recorder = Recorder(both.size, share=True)
     with recorder:
         inputs = inputs_of(recorder, both)
-        replay = Replay(tape, recorder, np.arange(structure.size))
+        seams = seams_reached(tape, flags)
+        replay = Replay(tape, recorder, np.arange(structure.size), seams)
         sweep = Sweep(replay, flags)
         sweep.seed(inputs[-1])
         sweep.run()

@@ -139,7 +139,11 @@ class Sweep:
             lift(self.replay.value(slot, (n,))) for slot, n in zip(slots, sizes, strict=True)
         ]
         result = lift(self.replay.value(int(tape.slots[i]), (size,)))
-        pulled = op.array.pull(parameters, operands, result, lift(flowing).reshape(-1))
+        flat = lift(flowing).reshape(-1)
+        if i in self.replay.pulls:
+            pulled = self.replay.pulls[i](flat)
+        else:
+            pulled = op.array.pull(parameters, operands, result, flat)
         self._flow_back(list(zip(slots, sizes, strict=True)), pulled)
 
     def _python_gate(

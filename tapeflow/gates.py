@@ -13,7 +13,7 @@ from tapeflow.arrays import GateRule
 from tapeflow.errors import GateError, TapeError
 from tapeflow.ops import FIRST_GATE, Op
 from tapeflow.tracers import elementwise, is_traced, lift
-from tapeflow.tracers.array import joined
+from tapeflow.tracers.instructions import joined
 
 
 class PythonGate:

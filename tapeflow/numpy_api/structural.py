@@ -11,8 +11,8 @@ import numpy as np
 
 from tapeflow.numpy_api.registry import named, stands_for
 from tapeflow.tracers import TracedArray, is_traced, lift
-from tapeflow.tracers.array import joined
 from tapeflow.tracers.indexing import gather
+from tapeflow.tracers.instructions import joined
 from tapeflow.tracers.protocol import FUNCTIONS
 
 _VIEWS = [

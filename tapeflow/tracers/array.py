@@ -376,7 +376,9 @@ def lift(value: Any) -> Any:
         return TracedArray.of(value.recorder, value.slot, ())
     array = np.asarray(value)
     if array.dtype == object and any(hasattr(x, "__tapeflow_backend__") for x in array.flat):
-        return joined(list(array.flat)).reshape(array.shape)
+        from tapeflow.tracers import instructions
+
+        return instructions.joined(list(array.flat)).reshape(array.shape)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         what = "complex numbers" if array.dtype.kind == "c" else f"dtype {array.dtype}"
         refuse(
@@ -387,15 +389,3 @@ def lift(value: Any) -> Any:
     numbers = np.array(array, np.float64, order="C").reshape(-1)
     buffer = Buffer.of_numbers(numbers)
     return TracedArray(buffer, 0, array.shape, c_strides(array.shape), array.dtype.kind)
-
-
-def joined(values: list[Any]) -> Any:
-    """Traced and plain values' numbers end to end; no instruction, unless it is needed as a run."""
-    from tapeflow.tracers import instructions
-
-    if len(values) == 1:
-        return lift(values[0]).reshape(-1)
-    operands = [lift(value) for value in values]
-    recorder = instructions.recorder_of(operands)
-    runs = [run for operand in operands for run in operand.runs_in(recorder)]
-    return TracedArray.of_runs(recorder, runs, (sum(operand.size for operand in operands),))

@@ -7,7 +7,7 @@ import numpy as np
 from tapeflow.recorder import innermost
 from tapeflow.sources import placed, refuse, user_place
 from tapeflow.tracers import instructions
-from tapeflow.tracers.array import TracedArray, joined, lift
+from tapeflow.tracers.array import TracedArray, lift
 from tapeflow.tracers.number import Tracer
 
 
@@ -60,7 +60,7 @@ def put(array: TracedArray, key: Any, value: Any) -> None:
     whole = TracedArray(buffer, 0, (buffer.size,), (1,))
     source = np.arange(buffer.size)
     source[places.ravel()] = buffer.size + np.arange(places.size)
-    both = joined([whole, value.reshape(-1)])
+    both = instructions.joined([whole, value.reshape(-1)])
     result = instructions.array_op("take", (both.size, *source.tolist()), (both,))
     buffer.write(0, buffer.size, result.slot)
 

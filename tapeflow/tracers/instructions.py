@@ -78,6 +78,16 @@ def array_op(name: str, p: Sequence[int], operands: Sequence[Any]) -> Any:
     return TracedArray.of(recorder, slot, (size,), kind)
 
 
+def joined(values: list[Any]) -> Any:
+    """Traced and plain values' numbers end to end; no instruction, unless it is needed as a run."""
+    if len(values) == 1:
+        return lift(values[0]).reshape(-1)
+    operands = [lift(value) for value in values]
+    recorder = recorder_of(operands)
+    runs = [run for operand in operands for run in operand.runs_in(recorder)]
+    return TracedArray.of_runs(recorder, runs, (sum(operand.size for operand in operands),))
+
+
 def recorder_of(operands: Sequence[Any]) -> Recorder:
     recorders = [x.recorder for x in operands if x.recorder is not None]
     if not recorders:

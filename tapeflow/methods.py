@@ -120,6 +120,26 @@ class Methods:
     @provided_by("tapeflow.graphs.picture")
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any: ...
 
+    @provided_by("tapeflow.graphs.explain")
+    def explain(self, path: Any = None, *, at: Any = None) -> Any:
+        """A page in HTML that steps through both sweeps, gate by gate, and computes them itself.
+
+        path: a file to write as well. at: the arguments, in a tuple, that its inputs begin with;
+        without it they are those of the last `forward` in this thread, or each 1. The page needs
+        nothing else, no network either. It writes out local derivatives and the chain rule's
+        products, sums them where a value is read several times, compares each gradient with
+        differences, and lets inputs be edited; its numbers have the bits of the library's. Arrays
+        are taken apart into their numbers.
+
+        Returns a `Page` with ``html`` as text and ``save(path)``, which a notebook shows. Raises
+        TapeError for more than 3,000 gates or 300 kB, and for what a page cannot compute, such as
+        factorisations and SciPy's functions; StructureError for arguments of another structure;
+        ValueError for a file that is not named .html.
+
+        >>> tpf.record(lambda x, y: x * y + x, 1.0, 1.0).explain(at=(3.0, 4.0))
+        <tapeflow page of <lambda>: ... kB>
+        """
+
     @provided_by("tapeflow.graphs.table")
     def table(self) -> Any:
         """Print and return the Wengert list: each gate, its operands, value and gradient.

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 
 from tapeflow.graphs.graph import Graph, Node, Port
 from tapeflow.graphs.layout import Layout, Link, layout
-from tapeflow.graphs.scene import Box, Group, Item, Point, Scene, Stroke, Text
-from tapeflow.graphs.text import width_of
+from tapeflow.graphs.scene import Box, Group, Item, Point, Scene, Stroke, Text, width_in
 
 RADIUS = 17.0
-SYMBOL, NAME, LABEL, SMALL = 14.0, 13.5, 11.5, 10.5
-"""Sizes of text: in a gate; of an input or result; on a wire; at a port."""
-
 MARGIN = 14.0
 _LANE = 9.0
 _RING = 4.0
@@ -49,10 +45,12 @@ def room_of(node: Node) -> Room:
     body_left, body_right, body_height = _body(node)
     stub = 0.0
     if node.ports:
-        texts = [text for port in node.ports for text in (port.text, port.gradient)]
-        stub = 14.0 + max(width_of(text, SMALL) for text in texts)
+        widths = [
+            max(width_in(port.text, "part"), width_in(port.gradient, "flow")) for port in node.ports
+        ]
+        stub = 14.0 + max(widths)
     labels = _width(node.shape, node.value) if node.shape or node.value else 0.0
-    labels = max(labels, width_of(node.gradient, LABEL))
+    labels = max(labels, width_in(node.gradient, "gradient"))
     trunk = 0.0 if node.kind == "output" else 10.0 + labels
     return Room(
         node,
@@ -69,21 +67,21 @@ def room_of(node: Node) -> Room:
 def _width(shape: str, value: str) -> float:
     """The width of what stands above a wire: the shape, and the value after it."""
     gap = 5.0 if shape and value else 0.0
-    return width_of(shape, SMALL) + gap + width_of(value, LABEL)
+    return width_in(shape, "shape") + gap + width_in(value, "value")
 
 
 def _body(node: Node) -> tuple[float, float, float]:
     """How far a node's circle, box or name reaches to the left and right, and half its height."""
     if node.kind == "gate":
-        half = max(RADIUS, width_of(node.text, SYMBOL) / 2 + 9.0)
+        half = max(RADIUS, width_in(node.text, "symbol") / 2 + 9.0)
         return half, half, RADIUS + (_RING if node.guarded else 0.0)
     if node.kind == "group":
-        widths = [width_of(node.text, NAME, bold=True)]
-        widths += [width_of(line, SMALL) for line in node.lines]
+        widths = [width_in(node.text, "title")]
+        widths += [width_in(line, "line") for line in node.lines]
         half = max(widths) / 2 + 12.0
         _, up, down = _ports(node.ports)
         return half, half, max(14.0 + 8.0 * len(node.lines), up, down)
-    width = width_of(node.text, NAME, bold=True) + 6.0
+    width = width_in(node.text, node.kind) + 6.0
     return (width, 0.0, 9.0) if node.kind == "input" else (0.0, width, 9.0)
 
 
@@ -250,12 +248,12 @@ class _Composer:
         group.items += _drawn_body(room, x, y)
         start = x + room.body_right + 6.0
         if node.shape:
-            group.items.append(Text(start, y - 5.0, node.shape, "faint", SMALL))
+            group.items.append(Text(start, y - 5.0, node.shape, "shape"))
         if node.value:
             after = _width(node.shape, "") + 5.0 if node.shape else 0.0
-            group.items.append(Text(start + after, y - 5.0, node.value, "value", LABEL))
+            group.items.append(Text(start + after, y - 5.0, node.value, "value", f"v{node.slot}"))
         if node.gradient:
-            group.items.append(Text(start, y + 13.5, node.gradient, "gradient", LABEL))
+            group.items.append(Text(start, y + 13.5, node.gradient, "gradient", f"g{node.slot}"))
         return group
 
 
@@ -281,18 +279,18 @@ def _stub(room: Room, port: Port, x: float, y: float, offset: float) -> list[Ite
         items.append(_line(points, 1.4))
     if port.text:
         where = at - 4.0 if port.source is not None else at + 4.0
-        items.append(Text(left + 4.0, where, port.text, "faint", SMALL))
+        items.append(Text(left + 4.0, where, port.text, "part"))
     if port.gradient:
-        items.append(Text(left + 4.0, at + 11.5, port.gradient, "gradient", SMALL))
+        items.append(Text(left + 4.0, at + 11.5, port.gradient, "flow", port.id))
     return items
 
 
 def _drawn_body(room: Room, x: float, y: float) -> list[Item]:
     node = room.node
     if node.kind == "input":
-        return [Text(x - 5.0, y + 4.5, node.text, "ink", NAME, "end", bold=True)]
+        return [Text(x - 5.0, y + 4.5, node.text, "input")]
     if node.kind == "output":
-        return [Text(x + 5.0, y + 4.5, node.text, "ink", NAME, bold=True)]
+        return [Text(x + 5.0, y + 4.5, node.text, "output")]
     half, high = room.body_right, RADIUS if node.kind == "gate" else _body(node)[2]
     radius = RADIUS if node.kind == "gate" else 7.0
     items: list[Item] = []
@@ -303,10 +301,10 @@ def _drawn_body(room: Room, x: float, y: float) -> list[Item]:
         )
     items.append(Box(x - half, y - high, 2 * half, 2 * high, radius, "gate", "edge"))
     if node.kind == "gate":
-        items.append(Text(x, y + 5.0, node.text, "ink", SYMBOL, "middle"))
+        items.append(Text(x, y + 5.0, node.text, "symbol"))
         return items
     first = y + 4.5 - 8.0 * len(node.lines)
-    items.append(Text(x, first, node.text, "ink", NAME, "middle", bold=True))
+    items.append(Text(x, first, node.text, "title"))
     for k, line in enumerate(node.lines):
-        items.append(Text(x, first + 17.0 + 16.0 * k, line, "faint", SMALL, "middle"))
+        items.append(Text(x, first + 17.0 + 16.0 * k, line, "line"))
     return items

@@ -21,12 +21,13 @@ class Port:
     """Where an operand enters a node. source: the node it comes from, or None for a constant.
 
     text: the constant, or which part of an array is read. gradient: what flows back here, where
-    that is not all that flows to the source.
+    that is not all that flows to the source. id: by which a page finds the gradient.
     """
 
     source: int | None
     text: str = ""
     gradient: str = ""
+    id: str = ""
 
 
 @dataclass
@@ -59,6 +60,10 @@ class Graph:
     name: str
     nodes: list[Node]
 
+    def readers(self) -> Counter[int | None]:
+        """How often each node is read."""
+        return Counter(port.source for node in self.nodes for port in node.ports)
+
 
 def graph_of(tape: Tape, sweeps: Sweeps) -> Graph:
     """Every gate of a tape as a node."""
@@ -89,13 +94,14 @@ class _Builder:
             self._gate(i)
         for name, ports in self._outputs():
             self.nodes.append(Node("output", isolated(name), ports))
-        self._only_at_forks()
-        return Graph(tape.name, self.nodes)
+        graph = Graph(tape.name, self.nodes)
+        self._only_at_forks(graph)
+        return graph
 
-    def _only_at_forks(self) -> None:
+    def _only_at_forks(self, graph: Graph) -> None:
         """Where a value is read once, the gradient at its wire's end is that at its beginning."""
-        readers = Counter(port.source for node in self.nodes for port in node.ports)
-        for node in self.nodes:
+        readers = graph.readers()
+        for node in graph.nodes:
             for port in node.ports:
                 if port.source is None or (readers[port.source] == 1 and not port.text):
                     port.gradient = ""
@@ -129,7 +135,7 @@ class _Builder:
         text, merged = gate_text(op, constants if max(sizes, default=1) == 1 else [])
         flows = self._flows(i)
         ports = [
-            Port(*self._source(slot, n), numbers(flow))
+            Port(*self._source(slot, n), numbers(flow), f"f{i}_{k}")
             for k, (slot, n, flow) in enumerate(zip(slots, sizes, flows, strict=True))
             if k != merged and n
         ]
@@ -173,7 +179,7 @@ class _Builder:
                 source, text = self._source(slot, size)
                 seeds = self.sweeps.seeds
                 flow = None if seeds is None else seeds[place : place + size]
-                ports.append(Port(source, text, numbers(flow)))
+                ports.append(Port(source, text, numbers(flow), f"s{place}"))
             results.append((accessor.codify(name), ports))
         return results
 

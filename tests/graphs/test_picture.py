@@ -41,35 +41,38 @@ def persian(وزن: Any, ورودی: Any) -> Any:
 
 
 def texts(picture: Picture, role: str) -> list[str]:
-    return [text.text for text in picture.scene.texts if text.role == role]
+    return [text.text for text in picture.scene.texts if text.style.role == role]
 
 
-def overlaps(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def touching(a: Any, b: Any) -> Any:
+    """Which boxes of a (n, 4) and b (m, 4) overlap: (n, m)."""
+    a, b = a[:, None, :], b[None, :, :]
+    across = (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2])
+    return across & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])
 
 
 def assert_nothing_overlaps(picture: Picture) -> None:
     """No text touches another, or a wire; no gate touches a text of another, or another gate."""
-    items = [(group.id, item) for group in picture.scene.groups for item in group.items]
+    scene = picture.scene
+    items = [(group.id, item) for group in scene.groups for item in group.items]
     labels = [(owner, item.box) for owner, item in items if isinstance(item, Text)]
-    for k, (_, box) in enumerate(labels):
-        assert box[0] >= 0.0 and box[1] >= 0.0
-        assert box[2] <= picture.scene.width and box[3] <= picture.scene.height
-        for _, other in labels[:k]:
-            assert not overlaps(box, other)
     bodies = [
         (owner, (item.x, item.y, item.x + item.width, item.y + item.height))
         for owner, item in items
         if isinstance(item, Box) and owner.startswith("n")
     ]
-    for k, (owner, body) in enumerate(bodies):
-        assert not any(o != owner and overlaps(body, other) for o, other in bodies[:k])
-        assert not any(o != owner and overlaps(body, box) for o, box in labels)
+    text = np.array([box for _, box in labels]).reshape(-1, 4)
+    body = np.array([box for _, box in bodies]).reshape(-1, 4)
+    assert (text >= 0.0).all() and (text[:, 2:] <= (scene.width, scene.height)).all()
+    assert not np.triu(touching(text, text), 1).any()
+    own = np.array([owner for owner, _ in bodies], object)
+    assert not (touching(body, body) & (own[:, None] != own)).any()
+    owners = np.array([owner for owner, _ in labels], object)
+    assert not (touching(body, text) & (own[:, None] != owners)).any()
     points = np.array([p for _, item in items if isinstance(item, Stroke) for p in along(item)])
-    if len(points):
-        for _, (left, top, right, bottom) in labels:
-            x, y = points.T
-            assert not ((x > left) & (x < right) & (y > top) & (y < bottom)).any()
+    for left, top, right, bottom in text if len(points) else ():
+        x, y = points.T
+        assert not ((x > left) & (x < right) & (y > top) & (y < bottom)).any()
 
 
 def along(stroke: Stroke) -> list[tuple[float, float]]:

@@ -77,6 +77,8 @@ class _Builder:
         self.parts: dict[tuple[int, int], int] = {}
         self.gate_of: dict[int, int] = {}
         self.guards: dict[int, list[str]] = {}
+        # Whether a gradient flows through: what depends on an input, smoothly or not.
+        self.active = np.arange(tape.n_slots) < tape.n_inputs
         for k, slot in enumerate(tape.guards.slots.tolist()):
             self.guards.setdefault(slot, []).append(tape.guard_name(k))
 
@@ -140,6 +142,9 @@ class _Builder:
             if k != merged and n
         ]
         slot = int(tape.slots[i])
+        read = zip(slots, sizes, strict=True)
+        flowing = any(self.active[first : first + n].any() for first, n in read)
+        self.active[slot : slot + size] = flowing and not op.zero_derivative
         node = Node("gate", text, ports, slot=slot, instructions=(i,))
         self._label(node, slot, size, shape_of(tape, i) if size != 1 else None)
         names = ", ".join(map(isolated, tape.operand_names(i)))
@@ -222,7 +227,9 @@ class _Builder:
             return nothing
         return [
             np.bincount(own, flow, n).astype(np.float64)
-            for own, flow, n in zip(places, products, sizes, strict=True)
+            if self.active[slot : slot + n].any()
+            else np.zeros(n)
+            for slot, own, flow, n in zip(slots, places, products, sizes, strict=True)
         ]
 
 

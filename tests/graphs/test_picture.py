@@ -161,6 +161,7 @@ def test_what_flows_back_along_the_branches_is_the_gradient(
     inputs = data.draw(st.lists(st.floats(-2.0, 2.0), min_size=4, max_size=4))
     sweeps = sweeps_at(tape, tuple(inputs[: tape.n_inputs]))
     builder = _Builder(tape, sweeps)
+    builder.graph()
     total = np.zeros(tape.n_slots)
     size = np.zeros(tape.n_slots)
     np.add.at(total, tape.outputs, 1.0)

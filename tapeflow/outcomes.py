@@ -70,7 +70,12 @@ def first_failure(tape: Tape, leaves: Sequence[Any]) -> tuple[int, float] | None
 
 def may_raise(tape: Tape) -> bool:
     """Whether a sweep at other arguments than the tape's own may raise, or do something else."""
-    return not tape.numbers_only or any(gate.python is not None for gate in tape.gates)
+    return not tape.numbers_only or has_python(tape)
+
+
+def has_python(tape: Tape) -> bool:
+    """Whether some of its gates are Python code."""
+    return any(gate.python is not None for gate in tape.gates)
 
 
 def _values(tape: Tape, guards: Guards, leaves: Sequence[Any]) -> Floats:

@@ -26,13 +26,14 @@ Outcomes = tuple[float, ...]
 class Path:
     """One way through a function.
 
-    raw: the tape as it was recorded, with all guards. tape: simplified. runs: how many samples have
-    come this way.
+    raw: the tape as it was recorded, with all guards. tape: simplified. nodes: where it is in the
+    tree before each guard, and after the last. runs: how many samples have come this way.
     """
 
     def __init__(self, raw: Tape) -> None:
         self.raw, self.tape = raw, simplified(raw)
         self.outcomes: Outcomes = tuple(raw.guards.expected.tolist())
+        self.nodes: list[Node] = []
         self.runs = 0
         self.prepared: dict[Any, Any] = {}
 
@@ -94,12 +95,18 @@ class Tree:
         self.plain: Tape | None = None if len(first.guards) else self.last.tape
 
     def _insert(self, path: Path) -> None:
-        node = self.root
-        for depth, outcome in enumerate(path.outcomes):
-            child = node.children.get(outcome)
+        nodes = [self.root]
+        for outcome in path.outcomes:
+            child = nodes[-1].children.get(outcome)
             if child is None:
-                child = node.children[outcome] = Node(depth + 1, path)
-            node = child
+                break
+            nodes.append(child)
+        beside = len(nodes)
+        nodes += [Node(depth, path) for depth in range(beside, len(path.outcomes) + 1)]
+        path.nodes = nodes
+        # The new ones last to first, as others walk the tree meanwhile.
+        for depth in reversed(range(beside, len(nodes))):
+            nodes[depth - 1].children[path.outcomes[depth - 1]] = nodes[depth]
 
     def follow(self, outcomes: Outcomes) -> Node | None:
         """Where some outcomes lead; None if nothing was recorded there."""

@@ -1,24 +1,18 @@
 """vmap: a function, or its gradient, over a batch of samples in one call."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optree
 
 from tapeflow.api import Function, Gradient
 from tapeflow.arguments import Part
+from tapeflow.branching import Branching
 from tapeflow.errors import StructureError, TracingError
-from tapeflow.passes import executable
+from tapeflow.plans import Axis, Plan, wanted_leaves
 from tapeflow.recorded import Fixed, Recorded, flatten_args
-from tapeflow.structure import Floats, Ints, Structure, is_number, leaf_of
-from tapeflow.tape import Tape
-
-if TYPE_CHECKING:
-    from tapeflow.batch import BatchProgram
-    from tapeflow.batch_run import Source
-
-Axis = int | None
+from tapeflow.structure import Floats, Structure, is_number, leaf_of
 
 
 def vmap(
@@ -68,7 +62,7 @@ class Mapped:
         self.__wrapped__ = self._recorded.function
         self._in_axes = in_axes
         self._reduce = reduce
-        self._plans: dict[Any, _Plan] = {}
+        self._plans: dict[Any, tuple[Plan | Branching, int]] = {}
 
     def __call__(self, *args: Any) -> Any:
         leaves, treedef, is_traced = flatten_args(args)
@@ -77,13 +71,12 @@ class Mapped:
                 "cannot call a vmapped function inside a recording: call it on the recorded "
                 "function from outside, as in vmap(grad(f))"
             )
-        plan = self._plan(args, leaves, treedef)
-        values, gradients = plan.batch.run(plan.source(leaves), plan.n_lanes, self._reduce)
-        structure = plan.tape.output_structure
+        plan, n_lanes = self._plan(args, leaves, treedef)
+        structure, (values, gradients) = plan.run(leaves, n_lanes)
         value = self._unflatten(structure, values, plan.value_dtypes) if values else None
         if self._gradient is None:
             return value
-        by_leaf = dict(zip(_wanted_leaves(plan.parts), gradients, strict=True))
+        by_leaf = dict(zip(wanted_leaves(plan.parts), gradients, strict=True))
         arguments = [self._argument(part, by_leaf, leaves) for part in plan.parts]
         return self._gradient.finish(
             value, arguments[0] if self._gradient.single else tuple(arguments)
@@ -91,8 +84,8 @@ class Mapped:
 
     def _plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
-    ) -> "_Plan":
-        """What was found out for arguments of these shapes and types, or is now."""
+    ) -> tuple[Plan | Branching, int]:
+        """What was found out for arguments of these shapes and types, or is now; and the batch."""
         key = (treedef, *((type(x), np.shape(x), getattr(x, "dtype", None)) for x in leaves))
         plan = self._plans.get(key)
         if plan is None or not self._recorded.is_current():
@@ -104,23 +97,25 @@ class Mapped:
 
     def _new_plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
-    ) -> "_Plan":
+    ) -> tuple[Plan | Branching, int]:
         axes = batch_axes(args, self._in_axes, leaves, self._recorded.name)
         n_lanes = self._batch_size(leaves, axes)
         samples = [_sample(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
-        tape = self._recorded.tape(samples, treedef)
-        if len(tape.input_structure.leaves) != len(leaves):
+        tree = self._recorded.tree(samples, treedef)
+        if tree.captures:
             raise TracingError(
                 f"{self._recorded.name} uses a traced value of an enclosing function: "
                 "pass it as an argument"
             )
-        parts: list[Part] = []
+        tape, parts = tree.last.tape, []
         if self._gradient is not None:
             self._gradient.check_scalar(tape)
             parts = self._gradient.parts(tape.input_structure)
             self._gradient.check_real(leaves, parts)
-        program = self._program(tape, axes, parts, leaves)
-        return _Plan(axes, n_lanes, tape, parts, program, leaves)
+        with_value = self._gradient is None or self._gradient.needs_value
+        if tree.plain is None:
+            return Branching(tree, axes, parts, leaves, self._reduce, with_value), n_lanes
+        return Plan(axes, tree.plain, parts, leaves, self._reduce, with_value), n_lanes
 
     # Arguments.
 
@@ -139,62 +134,6 @@ class Mapped:
                 f"{', '.join(map(str, sorted(sizes)))}"
             )
         return int(sizes.pop())
-
-    # Programs.
-
-    def _program(
-        self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part], leaves: Sequence[Any]
-    ) -> "BatchProgram":
-        with_value = self._gradient is None or self._gradient.needs_value
-        columns = np.zeros(tape.n_inputs, np.bool_)
-        if self._reduce is None:
-            # Gradients of single numbers lie as columns; those of an array side by side.
-            for leaf, (first, last) in zip(leaves, tape.input_structure.bounds, strict=True):
-                if last == first + 1:
-                    columns[first] = not _is_single(leaf)
-        key = (
-            "batch",
-            with_value,
-            columns.tobytes(),
-            tuple(axis is not None for axis in axes),
-            self._reduce is None,
-            *((part.slots.start, part.slots.stop) for part in parts),
-        )
-        program = tape.prepared.get(key)
-        if program is None:
-            program = tape.prepared[key] = self._new_program(tape, axes, parts, columns)
-        return program
-
-    def _new_program(
-        self, tape: Tape, axes: Sequence[Axis], parts: Sequence[Part], columns: Any
-    ) -> "BatchProgram":
-        # These bring Numba, which takes a while.
-        from tapeflow.array_batch import ArrayBatch
-        from tapeflow.batch import BatchProgram
-        from tapeflow.pulled_batch import PulledBatch, gradients_as_numbers
-
-        with_value = self._gradient is None or self._gradient.needs_value
-        reduced = self._reduce is not None
-        lane = np.zeros(tape.n_inputs, np.bool_)
-        for axis, (first, last) in zip(axes, tape.input_structure.bounds, strict=True):
-            lane[first:last] = axis is not None
-        chosen = _wanted_leaves(parts)
-        run = tape if parts else executable(tape)
-        if not run.numbers_only:
-            leaves = [k in chosen for k in range(len(axes))]
-            pulled = gradients_as_numbers(tape, leaves) if parts else None
-            if pulled is not None:
-                n_values = len(tape.output_structure.leaves)
-                return PulledBatch(pulled, n_values, lane, reduced, with_value)
-            return ArrayBatch(tape, lane, leaves, reduced, with_value)
-        wanted = np.zeros(tape.n_inputs, np.bool_)
-        for part in parts:
-            wanted[part.slots] = True
-        if not reduced:
-            # A gradient for each sample in a shared argument: each lane has its own copy.
-            lane |= wanted
-        sizes = [tape.input_structure.leaves[k].size for k in chosen]
-        return BatchProgram(run, lane, wanted, sizes, reduced, with_value, columns)
 
     # Results.
 
@@ -251,102 +190,15 @@ def batch_axes(args: tuple[Any, ...], in_axes: Any, leaves: Sequence[Any], name:
     return axes
 
 
-def _wanted_leaves(parts: Sequence[Part]) -> list[int]:
-    """The leaves of all arguments to differentiate in, each once."""
-    return sorted({k for part in parts for k in range(part.leaves.start, part.leaves.stop)})
-
-
 def _sample(leaf: Any, axis: Axis) -> Any:
-    """A leaf as one sample has it: only its shape matters."""
+    """A leaf as the first sample has it; zeros where there is none."""
     leaf_of(leaf)
     if axis is None:
         return leaf
-    shape = list(leaf.shape)
-    del shape[axis]
-    # As an array even where the sample is one number, which a function sees as a number.
-    return np.broadcast_to(np.float64(0.0), shape) if shape else 0.0
-
-
-def _is_single(leaf: Any) -> bool:
-    return getattr(leaf, "dtype", None) == np.float32
+    own = np.take(leaf, 0, axis) if leaf.shape[axis] else np.zeros(np.delete(leaf.shape, axis))
+    # A sample of one number is seen as a number.
+    return own if own.shape else own.item()
 
 
 _MOST_PLANS = 256
 """Shapes of arguments that a vmapped function remembers."""
-
-_Layout = tuple[Ints, Ints]
-
-
-class _Plan:
-    """A call with arguments of certain shapes: their axes, the tape and its program."""
-
-    def __init__(
-        self,
-        axes: Sequence[Axis],
-        n_lanes: int,
-        tape: Tape,
-        parts: Sequence[Part],
-        batch: "BatchProgram",
-        leaves: Sequence[Any],
-    ) -> None:
-        self.axes, self.n_lanes, self.tape = axes, n_lanes, tape
-        self.parts, self.batch = parts, batch
-        structure = tape.input_structure
-        self._sizes = [leaf.size for leaf in structure.leaves]
-        self._shared = [
-            (k, slice(*structure.bounds[k])) for k, axis in enumerate(axes) if axis is None
-        ]
-        self._layouts: dict[Any, _Layout] = {}
-        # Read and written in place; the arithmetic is float64.
-        stored = [
-            axis is not None and _is_single(leaf) for leaf, axis in zip(leaves, axes, strict=True)
-        ]
-        self._dtypes = [np.dtype(np.float32 if single else np.float64) for single in stored]
-        reals = [leaf for leaf in leaves if not isinstance(leaf, (float, int))]
-        of_all = np.float32 if reals and all(map(_is_single, reals)) else np.float64
-        self.value_dtypes = [np.dtype(of_all)] * len(tape.output_structure.leaves)
-        self._gradient_dtypes = [
-            np.dtype(np.float32 if _is_single(leaves[k]) else np.float64)
-            for k in _wanted_leaves(parts)
-        ]
-
-    def source(self, leaves: Sequence[Any]) -> "Source":
-        """Where every input's numbers are: in the caller's own arrays, if they fit."""
-        from tapeflow.batch_run import Source
-
-        arrays = [
-            np.ascontiguousarray(leaf, np.float64)
-            if axis is None
-            else np.require(leaf, dtype, ["ALIGNED"])
-            for leaf, axis, dtype in zip(leaves, self.axes, self._dtypes, strict=True)
-        ]
-        key = tuple([array.strides for array in arrays])
-        layout = self._layouts.get(key)
-        if layout is None:
-            layout = self._layouts[key] = self._layout(arrays)
-        offsets, strides = layout
-        bases = np.array([array.__array_interface__["data"][0] for array in arrays], np.int64)
-        shared = np.zeros(self.tape.n_inputs)
-        for k, slots in self._shared:
-            shared[slots] = arrays[k].ravel()
-        return Source(
-            offsets + np.repeat(bases, self._sizes),
-            strides,
-            np.repeat([array.itemsize for array in arrays], self._sizes),
-            shared,
-            tuple(arrays),
-            self.value_dtypes,
-            self._gradient_dtypes,
-        )
-
-    def _layout(self, arrays: Sequence[Any]) -> _Layout:
-        """Each slot's offset from the start of its array, and its stride from lane to lane."""
-        offsets, strides = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for array, axis in zip(arrays, self.axes, strict=True):
-            lanes = array[None] if axis is None else np.moveaxis(array, axis, 0)
-            own = np.zeros((), np.int64)
-            for length, stride in zip(lanes.shape[1:], lanes.strides[1:], strict=True):
-                own = np.add.outer(own, np.arange(length) * stride)
-            offsets.append(own.ravel())
-            strides.append(np.full(own.size, 0 if axis is None else lanes.strides[0]))
-        return np.concatenate(offsets), np.concatenate(strides)

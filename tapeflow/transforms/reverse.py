@@ -31,7 +31,8 @@ def pullback(tape: Tape, wanted: Sequence[bool] | None = None, every: bool = Fal
     by leaf, then the gradients; with ``every``, then the cotangent of each instruction's result.
     Raises GateError for the gradient of a gate's gradient in Python.
     """
-    tape = guards_first(tape)
+    if not every:
+        tape = guards_first(tape)
     structure = tape.input_structure
     flags = [True] * len(structure.leaves) if wanted is None else list(wanted)
     name = PULLBACK + tape.name

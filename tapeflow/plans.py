@@ -1,0 +1,182 @@
+"""A batch's arguments, of certain shapes and axes, and the program that runs a tape on them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tapeflow.arguments import Part
+from tapeflow.passes import executable
+from tapeflow.structure import Floats, Ints, Structure
+from tapeflow.tape import Tape
+
+if TYPE_CHECKING:
+    from tapeflow.batch import BatchProgram
+    from tapeflow.batch_run import Source
+
+Axis = int | None
+
+Results = tuple[list[Floats], list[Floats]]
+
+
+def wanted_leaves(parts: Sequence[Part]) -> list[int]:
+    """The leaves of all arguments to differentiate in, each once."""
+    return sorted({k for part in parts for k in range(part.leaves.start, part.leaves.stop)})
+
+
+def is_single(leaf: Any) -> bool:
+    return getattr(leaf, "dtype", None) == np.float32
+
+
+def batch_program(
+    tape: Tape,
+    axes: Sequence[Axis],
+    parts: Sequence[Part],
+    leaves: Sequence[Any],
+    reduced: bool,
+    with_value: bool,
+) -> "BatchProgram":
+    """The tape's program for batches whose samples lie along these axes of the leaves."""
+    columns = np.zeros(tape.n_inputs, np.bool_)
+    if not reduced:
+        # Gradients of single numbers lie as columns; those of an array side by side.
+        for leaf, (first, last) in zip(leaves, tape.input_structure.bounds, strict=True):
+            if last == first + 1:
+                columns[first] = not is_single(leaf)
+    key = (
+        "batch",
+        with_value,
+        columns.tobytes(),
+        tuple(axis is not None for axis in axes),
+        reduced,
+        *((part.slots.start, part.slots.stop) for part in parts),
+    )
+    program: BatchProgram | None = tape.prepared.get(key)
+    if program is None:
+        program = _program(tape, axes, parts, columns, reduced, with_value)
+        tape.prepared[key] = program
+    return program
+
+
+def _program(
+    tape: Tape,
+    axes: Sequence[Axis],
+    parts: Sequence[Part],
+    columns: Any,
+    reduced: bool,
+    with_value: bool,
+) -> "BatchProgram":
+    # These bring Numba, which takes a while.
+    from tapeflow.array_batch import ArrayBatch
+    from tapeflow.batch import BatchProgram
+    from tapeflow.pulled_batch import PulledBatch, gradients_as_numbers
+
+    lane = np.zeros(tape.n_inputs, np.bool_)
+    for axis, (first, last) in zip(axes, tape.input_structure.bounds, strict=True):
+        lane[first:last] = axis is not None
+    chosen = wanted_leaves(parts)
+    run = tape if parts else executable(tape)
+    if not run.numbers_only:
+        wanted_of = [k in chosen for k in range(len(axes))]
+        pulled = gradients_as_numbers(tape, wanted_of) if parts else None
+        if pulled is not None:
+            n_values = len(tape.output_structure.leaves)
+            return PulledBatch(pulled, n_values, lane, reduced, with_value)
+        return ArrayBatch(tape, lane, wanted_of, reduced, with_value)
+    wanted = np.zeros(tape.n_inputs, np.bool_)
+    for part in parts:
+        wanted[part.slots] = True
+    if not reduced:
+        # A gradient for each sample in a shared argument: each lane has its own copy.
+        lane |= wanted
+    sizes = [tape.input_structure.leaves[k].size for k in chosen]
+    return BatchProgram(run, lane, wanted, sizes, reduced, with_value, columns)
+
+
+_Layout = tuple[Ints, Ints]
+
+
+class Plan:
+    """Calls with arguments of certain shapes: their axes, the tape and its program.
+
+    parts: what to differentiate in. reduce: as in ``tpf.vmap``.
+    """
+
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        tape: Tape,
+        parts: Sequence[Part],
+        leaves: Sequence[Any],
+        reduce: str | None,
+        with_value: bool,
+    ) -> None:
+        self.axes, self.tape, self.parts, self.reduce = axes, tape, parts, reduce
+        self.batch = batch_program(tape, axes, parts, leaves, reduce is not None, with_value)
+        structure = tape.input_structure
+        self._sizes = [leaf.size for leaf in structure.leaves]
+        self._shared = [
+            (k, slice(*structure.bounds[k])) for k, axis in enumerate(axes) if axis is None
+        ]
+        self._layouts: dict[Any, _Layout] = {}
+        # Read and written in place; the arithmetic is float64.
+        stored = [
+            axis is not None and is_single(leaf) for leaf, axis in zip(leaves, axes, strict=True)
+        ]
+        self._dtypes = [np.dtype(np.float32 if single else np.float64) for single in stored]
+        reals = [leaf for leaf in leaves if not isinstance(leaf, (float, int))]
+        of_all = np.float32 if reals and all(map(is_single, reals)) else np.float64
+        self.value_dtypes = [np.dtype(of_all)] * len(tape.output_structure.leaves)
+        self._gradient_dtypes = [
+            np.dtype(np.float32 if is_single(leaves[k]) else np.float64)
+            for k in wanted_leaves(parts)
+        ]
+
+    def run(self, leaves: Sequence[Any], n_lanes: int) -> tuple[Structure, Results]:
+        """The structure of the result, and `sweep`."""
+        return self.tape.output_structure, self.sweep(leaves, n_lanes)
+
+    def sweep(self, leaves: Sequence[Any], n_lanes: int) -> Results:
+        """The values by leaf of the result, and the gradients by wanted leaf."""
+        return self.batch.run(self.source(leaves), n_lanes, self.reduce)
+
+    def source(self, leaves: Sequence[Any]) -> "Source":
+        """Where every input's numbers are: in the caller's own arrays, if they fit."""
+        from tapeflow.batch_run import Source
+
+        arrays = [
+            np.ascontiguousarray(leaf, np.float64)
+            if axis is None
+            else np.require(leaf, dtype, ["ALIGNED"])
+            for leaf, axis, dtype in zip(leaves, self.axes, self._dtypes, strict=True)
+        ]
+        key = tuple([array.strides for array in arrays])
+        layout = self._layouts.get(key)
+        if layout is None:
+            layout = self._layouts[key] = self._layout(arrays)
+        offsets, strides = layout
+        bases = np.array([array.__array_interface__["data"][0] for array in arrays], np.int64)
+        shared = np.zeros(self.tape.n_inputs)
+        for k, slots in self._shared:
+            shared[slots] = arrays[k].ravel()
+        return Source(
+            offsets + np.repeat(bases, self._sizes),
+            strides,
+            np.repeat([array.itemsize for array in arrays], self._sizes),
+            shared,
+            tuple(arrays),
+            self.value_dtypes,
+            self._gradient_dtypes,
+        )
+
+    def _layout(self, arrays: Sequence[Any]) -> _Layout:
+        """Each slot's offset from the start of its array, and its stride from lane to lane."""
+        offsets, strides = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for array, axis in zip(arrays, self.axes, strict=True):
+            lanes = array[None] if axis is None else np.moveaxis(array, axis, 0)
+            own = np.zeros((), np.int64)
+            for length, stride in zip(lanes.shape[1:], lanes.strides[1:], strict=True):
+                own = np.add.outer(own, np.arange(length) * stride)
+            offsets.append(own.ravel())
+            strides.append(np.full(own.size, 0 if axis is None else lanes.strides[0]))
+        return np.concatenate(offsets), np.concatenate(strides)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from tapeflow import settings
-from tapeflow.addresses import GROUP
 from tapeflow.arguments import Part
 from tapeflow.errors import StructureError
 from tapeflow.lanes import Lanes, find_paths
@@ -25,6 +24,9 @@ from tapeflow.tape import Tape
 
 _NEARLY_ALL = 0.8
 """The part of the samples on one path from which it is run on all: to walk costs as much."""
+
+_GROUP = 8
+"""Lanes of a group in the tree of sums: `addresses.GROUP`, which would bring Numba."""
 
 _CHUNK_BYTES, _CHUNK = 1 << 25, 1 << 16
 """What the results of samples may take that are then summed, and how many there are at most."""
@@ -179,7 +181,7 @@ class Branching:
         total: list[Any] = []
         structure = None
         size = max(1, sum(leaf.size for leaf in self._sizes()))
-        chunk = min(_CHUNK, max(GROUP, 1 << (_CHUNK_BYTES // (8 * size)).bit_length() - 1))
+        chunk = min(_CHUNK, max(_GROUP, 1 << (_CHUNK_BYTES // (8 * size)).bit_length() - 1))
         n_values = 0
         for first in range(0, lanes.n, chunk):
             own = np.arange(first, min(first + chunk, lanes.n))
@@ -206,11 +208,11 @@ def _room(results: Results, n: int) -> Results:
 
 
 def _groups_sum(array: Floats) -> Floats:
-    """Samples' numbers, shape (n, size), summed over groups of lanes: shape (GROUP, size)."""
-    n = -(-len(array) // GROUP) * GROUP
+    """Samples' numbers, shape (n, size), summed over groups of lanes: shape (8, size)."""
+    n = -(-len(array) // _GROUP) * _GROUP
     rows = np.full((n, array.shape[1]), -0.0)
     rows[: len(array)] = array
-    return _tree_sum(list(rows.reshape(-1, GROUP, array.shape[1])))
+    return _tree_sum(list(rows.reshape(-1, _GROUP, array.shape[1])))
 
 
 def _tree_sum(parts: list[Floats]) -> Floats:

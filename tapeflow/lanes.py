@@ -61,14 +61,13 @@ class Lanes:
         """One sample's leaves, as the function is recorded on."""
         found = []
         for leaf, axis in zip(self.leaves, self.axes, strict=True):
-            own = leaf if axis is None else np.take(leaf, lane, axis)
-            found.append(own if axis is None or np.ndim(own) else own.item())
+            found.append(leaf if axis is None else sample_of(leaf, axis, lane))
         return found
 
     def chosen(self, lanes: Ints) -> list[Any]:
         """The leaves of some samples alone."""
         return [
-            leaf if axis is None else np.take(leaf, lanes, axis)
+            leaf if axis is None else np.moveaxis(np.moveaxis(leaf, axis, 0)[lanes], 0, axis)
             for leaf, axis in zip(self.leaves, self.axes, strict=True)
         ]
 
@@ -88,6 +87,13 @@ class Lanes:
         if axis is None or lanes is None:
             return Column(own, axis is None)
         return Column(own[lanes], False)
+
+
+def sample_of(leaf: Any, axis: int, lane: int) -> Any:
+    """A sample's part of a leaf; of one number, that number."""
+    # Not np.take, which copies an array that is not contiguous first.
+    own = np.moveaxis(leaf, axis, 0)[lane]
+    return own if own.shape else own.item()
 
 
 def find_paths(tree: Tree, lanes: Lanes, chosen: Ints | None) -> list[tuple[Path, Ints | None]]:

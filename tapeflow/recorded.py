@@ -11,11 +11,12 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import optree
 
+from tapeflow.outcomes import refuse
 from tapeflow.paths import Path, Tree
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
@@ -107,17 +108,22 @@ class Recorded:
 
 
 class Fixed(Recorded):
-    """A tape in the place of a function's."""
+    """A tape in the place of a function's; where a branch would be recorded, it is refused."""
 
     def __init__(self, tape: Tape) -> None:
         super().__init__(tape)
         self.name, self._only = tape.name, tape
+        self._tree = Tree(tape.name, self._refuse, tape)
+
+    def _refuse(self, leaves: Sequence[Any], outcomes: Sequence[float]) -> NoReturn:
+        k = int(np.searchsorted(self._only.guards.numbers, len(outcomes) - 1))
+        refuse(self._only, k, outcomes[-1])
 
     def is_current(self) -> bool:
         return True
 
-    def tape(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> Tape:
-        return self._only
+    def tree(self, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> Tree:
+        return self._tree
 
 
 def traced_leaf(leaf: Any) -> Leaf:

@@ -10,6 +10,7 @@ from tapeflow.api import Function, Gradient
 from tapeflow.arguments import Part
 from tapeflow.branching import Branching
 from tapeflow.errors import StructureError, TracingError
+from tapeflow.lanes import sample_of
 from tapeflow.plans import Axis, Plan, wanted_leaves
 from tapeflow.recorded import Fixed, Recorded, flatten_args
 from tapeflow.structure import Floats, Structure, is_number, leaf_of
@@ -195,9 +196,10 @@ def _sample(leaf: Any, axis: Axis) -> Any:
     leaf_of(leaf)
     if axis is None:
         return leaf
-    own = np.take(leaf, 0, axis) if leaf.shape[axis] else np.zeros(np.delete(leaf.shape, axis))
-    # A sample of one number is seen as a number.
-    return own if own.shape else own.item()
+    if leaf.shape[axis]:
+        return sample_of(leaf, axis, 0)
+    rest = np.delete(leaf.shape, axis)
+    return np.zeros(rest) if len(rest) else 0.0
 
 
 _MOST_PLANS = 256

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.evaluate import sample_program
+from tapeflow.programs import sample_program
 from tapeflow.recorded import Fixed
 from tapeflow.recorder import Recorder
 from tapeflow.sparsity.subject import part_of

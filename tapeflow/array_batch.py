@@ -22,6 +22,9 @@ _NARROWEST = 8
 """Lanes of a block: an instruction on an array has work for each dispatch with few of them."""
 
 
+_WIDEST_LOOPS = 512
+"""The same at the most, where there are loops: each step of one takes some dispatches."""
+
 _FEWEST = 32
 """Lanes of a block below which it is not made narrower for another thread."""
 
@@ -94,7 +97,9 @@ class ArrayBatch(BatchProgram):
         kinds = np.where(found < _WHOLE, blocks.PRODUCT + self.arrays.n_value_rows - 1, 0)
         self._sums = table_of((found % _WHOLE) >> 31, kinds, found & (1 << 31) - 1)
         self.output_sums, self.gradient_sums = np.split(place, [len(keys[0])])
-        self.work = len(self.arrays.lane_forward)
+        self.work = self.arrays.work
+        if self.arrays.controls:
+            self.widest = _WIDEST_LOOPS
         self.ready = Ready(self.arrays, len(self._sums))
 
     def tables(self, program: Any, values: Columns, gradients: Columns) -> Tables:
@@ -123,6 +128,10 @@ class ArrayBatch(BatchProgram):
             assert left.max() < m
             keys[own] = (rows[a + left] << 31) + rows[b + right]
         return keys
+
+    @property
+    def rows(self) -> int:
+        return self.ready.rows + sum(control.rows for control in self.arrays.controls)
 
     def width(self, n_lanes: int) -> int:
         """As for numbers, but no wider than gives each thread a block: lanes have much to do."""

@@ -78,6 +78,12 @@ class ArrayProgram:
         self.parallel: list[tuple[int, int, int]] = []
         self.shared_forward = self._code(groups, False)
         self.lane_forward = self._code(self._groups(np.flatnonzero(owners)), True)
+        # Instructions that a lane runs, those inside its loops and branches too.
+        self.work = len(self.lane_forward) + sum(
+            rule.work(tape.parameters_of(i).tolist())
+            for i in np.flatnonzero(owners).tolist()
+            if isinstance(rule := tape.op(i).array, SubTapes)
+        )
 
     def _propagate(self) -> None:
         """Mark the results that differ by lane."""
@@ -269,7 +275,7 @@ class ArrayProgram:
                 op.array, parameters, [result, *places], shared, lanes, ArrayProgram
             )
             if made is not None:
-                self.controls.append(made.keep)
+                self.controls.append(made)
                 return made.address, made.record
         elif op.array is not None and op.opcode < FIRST_GATE:
             found = array_kernel(

@@ -35,7 +35,7 @@ class BatchProgram:
     column of their own.
     """
 
-    narrowest = _NARROWEST
+    narrowest, widest = _NARROWEST, _WIDEST
 
     def __init__(
         self,
@@ -143,13 +143,18 @@ class BatchProgram:
     def _new_run(self, source: Source, n_lanes: int, reduce: str | None) -> Run:
         return Run(self, source, n_lanes, reduce)
 
+    @property
+    def rows(self) -> int:
+        """Rows of a block that are at work at once."""
+        return self.ready.rows
+
     def width(self, n_lanes: int) -> int:
         """The block width in force: the configured one, or one that keeps a block in cache."""
         current = settings.current()
         if current.block is not None:
             return current.block
-        rows = max(self.ready.rows, 1)
-        lanes = min(_WIDEST, max(self.narrowest, _CACHE // (8 * rows)))
+        rows = max(self.rows, 1)
+        lanes = min(self.widest, max(self.narrowest, _CACHE // (8 * rows)))
         if current.max_memory is not None:
             lanes = min(lanes, current.max_memory // (8 * rows * current.threads))
             if lanes < GROUP:

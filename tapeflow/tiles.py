@@ -47,6 +47,12 @@ if config.DISABLE_JIT:
         for k in range(0, 8 * GROUP, 8):
             store_float(target, k, load_float(source, k) + 0.0)
 
+    def nonzero_group(source: int) -> int:
+        return sum(1 << k for k in range(GROUP) if load_float(source, 8 * k) != 0.0)
+
+    def lowest_bit(bits: int) -> int:
+        return (bits & -bits).bit_length() - 1
+
     def sum_rows(target: int, source: int, stride: int, n: int) -> None:
         parts = [[-0.0] * GROUP for _ in range(GROUP)]
         for k in range(n):
@@ -84,6 +90,27 @@ else:
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64), emit
+
+    @intrinsic
+    def nonzero_group(typing: Any, source: Any) -> Any:
+        """Which of eight numbers are not zero, as bits."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.load(_at(builder, args[0]), align=8, typ=_VECTOR)
+            zero = ir.Constant(_VECTOR, [0.0] * GROUP)
+            flags = builder.fcmp_unordered("!=", value, zero)
+            return builder.zext(builder.bitcast(flags, ir.IntType(GROUP)), _INT64)
+
+        return types.int64(types.int64), emit
+
+    @intrinsic
+    def lowest_bit(typing: Any, bits: Any) -> Any:
+        """The place of the lowest bit that is set, of those of a number that is not zero."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+        return types.int64(types.int64), emit
 
     def _turn(context: Any, builder: Any, args: Any, out: bool, single: bool) -> Any:
         target, target_step, source, source_step = args[:4]

@@ -114,6 +114,10 @@ class SubTapes(ArrayRule):
         """The length of each part of the result."""
         raise NotImplementedError
 
+    def work(self, p: Parameters) -> int:
+        """About how many instructions it runs."""
+        raise NotImplementedError
+
     def reaches(self, p: Parameters) -> Sequence[Reach]:  # type: ignore[override]
         sizes, size = self.sizes(p)
         return to_all(sizes, size)

@@ -68,6 +68,11 @@ class BodyCode:
             self.fields[getattr(steps, name)] = int(value)
 
     @property
+    def inner_rows(self) -> int:
+        """Rows of the loops and branches inside it."""
+        return sum(control.rows for control in getattr(self.program, "controls", ()))
+
+    @property
     def has_python(self) -> bool:
         return bool(self.program.has_python_gates)
 

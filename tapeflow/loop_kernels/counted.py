@@ -20,18 +20,21 @@ from tapeflow.loop_kernels.steps import (
     CARRIED,
     N_ROWS,
     N_SINGLES,
+    NESTED,
     PHASE_SIZE,
     REVERSE,
-    change_width,
+    admit,
     finish,
     load_consts,
     load_inits,
+    narrow,
     pad,
     prepare,
     read_step,
     restore_carries,
     run_body,
     save_carries,
+    widen,
     write_step,
 )
 
@@ -45,8 +48,19 @@ CONTINUE, AT_FIRST, AT_BORDER = range(3)
 
 @compiled()
 def width_for(a, lanes):
-    """How many lanes a body works on, if a are at work."""
-    return 1 if lanes == 1 else max((a + 7) // 8 * 8, 8)
+    """How many lanes a body works on, if a are at work.
+
+    These are few numbers, as changing from one to the other costs about as much as a step.
+    """
+    if lanes == 1:
+        return 1
+    w = lanes
+    while w > 8:
+        less = min((3 * w // 4 + 7) // 8 * 8, w - 8)
+        if less < a:
+            break
+        w = less
+    return w
 
 
 @compiled()
@@ -63,11 +77,32 @@ def at_work(counts, step):
 
 
 @compiled()
+def sort_lanes(counts, order):
+    """Put the counts in their order, most first, and say which lane each is of: by their digits."""
+    n, most = len(counts), counts.max()
+    other_counts, other = np.empty(n, np.int64), np.empty(n, np.int64)
+    ends = np.empty(257, np.int64)
+    shift = 0
+    while most >> shift:
+        ends[:] = 0
+        for k in range(n):
+            ends[((most - counts[k]) >> shift & 255) + 1] += 1
+        for digit in range(1, 257):
+            ends[digit] += ends[digit - 1]
+        for k in range(n):
+            digit = (most - counts[k]) >> shift & 255
+            other_counts[ends[digit]], other[ends[digit]] = counts[k], order[k]
+            ends[digit] += 1
+        counts[:], order[:] = other_counts, other
+        shift += 8
+
+
+@compiled()
 def enter(phase, memory, singles, begin, a, w, border, context, order):
     """Have the carries, and what is the same at all steps, ready for ``a`` lanes."""
     values, shared, record, lanes = context
     if begin == AT_FIRST:
-        load_inits(phase, memory, w, values, shared, record, lanes, order, a, 0)
+        load_inits(phase, memory, w, values, shared, record, lanes, order, a)
     elif begin == AT_BORDER:
         restore_carries(phase, memory, w, border)
     load_consts(phase, memory, singles, w, values, shared, record, lanes, order, a)
@@ -93,7 +128,7 @@ def run_segment(
 ):
     """A phase over the steps first to last - 1; ``whole``: the results are to be written."""
     values, shared, record, lanes = context
-    reverse = load_int(phase + 8 * REVERSE)
+    reverse, nested = load_int(phase + 8 * REVERSE), load_int(phase + 8 * NESTED)
     if uniform:
         a = lanes
     else:
@@ -116,14 +151,17 @@ def run_segment(
             if now != a:
                 if not reverse and whole:
                     finish(phase, memory, w, result, lanes, order, now, a)
-                wider = width_for(now, lanes)
-                if ready and wider != w:
-                    change_width(phase, memory, w, wider)
-                if reverse:
-                    load_inits(phase, memory, wider, values, shared, record, lanes, order, now, a)
-                a, w, ready = now, wider, True
-                pad(phase, memory, w, a)
-                load_consts(phase, memory, singles, w, values, shared, record, lanes, order, a)
+                other = width_for(now, lanes)
+                if not ready:
+                    enter(phase, memory, singles, AT_FIRST, now, other, border, context, order)
+                elif reverse:
+                    widen(phase, memory, w, other, a)
+                    admit(phase, memory, other, values, shared, record, lanes, order, a, now)
+                else:
+                    narrow(phase, memory, w, other, 0, now)
+                a, w, ready = now, other, True
+                if nested:
+                    pad(phase, memory, w, a)
         stream = streams + 8 * lanes * size * (i - first)
         read_step(phase, memory, singles, w, i, stream, values, shared, record, lanes)
         run_body(phase, memory, singles, w)
@@ -159,8 +197,7 @@ def counted_loop(values, cotangents, shared, record, lanes):
             order_of[lane] = lane
         uniform = counts.min() == counts.max()
         if not uniform:
-            order_of = np.argsort(-counts, kind="mergesort")
-            counts = counts[order_of]
+            sort_lanes(counts, order_of)
         steps = counts[0]
     order = 0 if uniform else np.int64(order_of.ctypes.data)
     # Memory of all bodies, one after the other.
@@ -195,7 +232,7 @@ def counted_loop(values, cotangents, shared, record, lanes):
             # Lanes of no steps, which are the last ones: the first values stay.
             first = 0 if steps == 0 else idle
             if first < lanes:
-                load_inits(phase, own, lanes, values, shared, record, lanes, order, lanes, 0)
+                load_inits(phase, own, lanes, values, shared, record, lanes, order, lanes)
                 finish(phase, own, lanes, result, lanes, order, first, lanes)
         a, w = lanes, lanes
         for turn in range(n_segments if steps else 0):

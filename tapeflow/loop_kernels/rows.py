@@ -85,24 +85,35 @@ def put_columns(target, lanes, memory, w, place, size, order, first, last):
 
 
 @compiled()
-def repeat_column(memory, w, place, size, source, first, last):
-    """Let columns first to last - 1 be copies of another."""
-    for k in range(size):
-        row = memory + 8 * w * (place + k)
-        number = load_float(row, 8 * source)
-        for column in range(first, last):
+def pad_rows(memory, w, place, size, a):
+    """Let the columns beyond the a-th repeat the last."""
+    for k in range(place, place + size):
+        row = memory + 8 * w * k
+        number = load_float(row, 8 * (a - 1))
+        for column in range(a, w):
             store_float(row, 8 * column, number)
 
 
 @compiled()
-def widen(memory, place, size, before, after):
-    """Rows of ``before`` numbers in place as rows of ``after`` numbers: the first of each."""
-    n = min(before, after)
-    if after < before:
-        for k in range(place, place + size):
-            copy_row(memory + 8 * after * k, memory + 8 * before * k, n)
-    else:
-        for k in range(place + size - 1, place - 1, -1):
-            for column in range(n - 1, -1, -1):
-                number = load_float(memory, 8 * (before * k + column))
-                store_float(memory, 8 * (after * k + column), number)
+def narrow_rows(memory, place, size, before, after, chosen, a):
+    """Rows of ``before`` numbers in place as rows of ``after``: those that are chosen.
+
+    chosen: the address of their columns, which rise; zero for the first ``a``.
+    """
+    for k in range(place, place + size):
+        row, own = memory + 8 * after * k, memory + 8 * before * k
+        if chosen:
+            for column in range(a):
+                source = load_int(chosen + 8 * column)
+                store_float(row, 8 * column, load_float(own, 8 * source))
+        elif after != before:
+            copy_row(row, own, a)
+
+
+@compiled()
+def widen_rows(memory, place, size, before, after, a):
+    """Rows of ``before`` numbers in place as rows of ``after``, from the last: the first ``a``."""
+    for k in range(place + size - 1, place - 1, -1):
+        for column in range(a - 1, -1, -1):
+            number = load_float(memory, 8 * (before * k + column))
+            store_float(memory, 8 * (after * k + column), number)

@@ -4,7 +4,9 @@ What a phase consists of is an int64 array, in the order of the names below. A t
 "const", an "x" or a first value the number of the operand, its length, its place in the body's
 memory, and 1 if it is a single number there; of a stream that is read its place in a step's record,
 its length and place; of what is written the place in the body, 1 if single, where it goes, and how
-many numbers (and for a y, how many it has a step).
+many numbers (and for a y, how many it has a step). LASTING are the rows that keep what they have
+from one step to the next, carries and consts, in the order of their places: the first, and how
+many. NESTED: whether the body has loops or branches itself.
 """
 
 from tapeflow.addresses import call_threaded, load_float, load_int, store_float
@@ -15,11 +17,12 @@ from tapeflow.loop_kernels.rows import (
     fill_row,
     load_operand,
     load_rows,
+    narrow_rows,
     operand_at,
+    pad_rows,
     put_columns,
     put_rows,
-    repeat_column,
-    widen,
+    widen_rows,
 )
 
 (
@@ -59,8 +62,11 @@ from tapeflow.loop_kernels.rows import (
     GO,
     GO_SINGLE,
     CARRIED,
+    LASTING,
+    N_LASTING,
+    NESTED,
     PHASE_SIZE,
-) = range(37)
+) = range(40)
 
 
 @compiled()
@@ -100,41 +106,66 @@ def load_consts(phase, memory, singles, w, values, shared, record, lanes, order,
 
 
 @compiled()
-def load_inits(phase, memory, w, values, shared, record, lanes, order, a, first):
-    """The first values of the carries, for the columns from ``first`` on."""
+def load_inits(phase, memory, w, values, shared, record, lanes, order, a):
+    """The first values of the carries."""
     row = load_int(phase + 8 * INITS)
     for _ in range(load_int(phase + 8 * N_INITS)):
         source, width = operand_at(values, shared, record, load_int(row), lanes)
-        size, place = load_int(row + 8), load_int(row + 16)
-        if first == 0:
-            load_rows(memory + 8 * w * place, w, source, width, size, order, a)
-        else:
-            for k in range(size):
-                for column in range(first, a):
-                    lane = load_int(order + 8 * column)
-                    number = load_float(source, 8 * k if width == 0 else 8 * (width * k + lane))
-                    store_float(memory, 8 * (w * (place + k) + column), number)
+        target = memory + 8 * w * load_int(row + 16)
+        load_rows(target, w, source, width, load_int(row + 8), order, a)
         row += 32
+
+
+@compiled()
+def load_columns(table, n, memory, w, values, shared, record, lanes, order, first, last):
+    """The columns first to last - 1 of a table's operands that are rows."""
+    row = table
+    for _ in range(n):
+        source, width = operand_at(values, shared, record, load_int(row), lanes)
+        place = load_int(row + 16)
+        for k in range(0 if load_int(row + 24) else load_int(row + 8)):
+            own, target = source + 8 * max(width, 1) * k, memory + 8 * w * (place + k)
+            for column in range(first, last):
+                at = 8 * load_int(order + 8 * column) if width else 0
+                store_float(target, 8 * column, load_float(own, at))
+        row += 32
+
+
+@compiled()
+def admit(phase, memory, w, values, shared, record, lanes, order, first, last):
+    """Let lanes begin: their carries, and what is the same at each step."""
+    for table, n in ((INITS, N_INITS), (CONSTS, N_CONSTS)):
+        load_columns(
+            load_int(phase + 8 * table), load_int(phase + 8 * n), memory, w, values, shared,
+            record, lanes, order, first, last,
+        )  # fmt: skip
 
 
 @compiled()
 def pad(phase, memory, w, a):
     """Let the columns beyond the a-th repeat the last."""
-    if a == w:
-        return
-    row = load_int(phase + 8 * INITS)
-    for _ in range(load_int(phase + 8 * N_INITS)):
-        repeat_column(memory, w, load_int(row + 16), load_int(row + 8), a - 1, a, w)
-        row += 32
+    row = load_int(phase + 8 * LASTING)
+    for _ in range(load_int(phase + 8 * N_LASTING) if a < w else 0):
+        pad_rows(memory, w, load_int(row), load_int(row + 8), a)
+        row += 16
 
 
 @compiled()
-def change_width(phase, memory, before, after):
-    """The carries in rows of another width; their table is in the order of their places."""
-    row, n = load_int(phase + 8 * INITS), load_int(phase + 8 * N_INITS)
-    for k in range(n):
-        own = row + 32 * (k if after < before else n - 1 - k)
-        widen(memory, load_int(own + 16), load_int(own + 8), before, after)
+def narrow(phase, memory, before, after, chosen, a):
+    """Go on with some of the columns alone, in rows of another width."""
+    row = load_int(phase + 8 * LASTING)
+    for _ in range(load_int(phase + 8 * N_LASTING)):
+        narrow_rows(memory, load_int(row), load_int(row + 8), before, after, chosen, a)
+        row += 16
+
+
+@compiled()
+def widen(phase, memory, before, after, a):
+    """Go on in wider rows."""
+    first, n = load_int(phase + 8 * LASTING), load_int(phase + 8 * N_LASTING)
+    for k in range(n if before != after else 0):
+        row = first + 16 * (n - 1 - k)
+        widen_rows(memory, load_int(row), load_int(row + 8), before, after, a)
 
 
 @compiled()

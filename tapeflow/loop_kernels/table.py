@@ -31,11 +31,12 @@ def keep_within(max_memory: int | None, threads: int) -> None:
 
 
 class Made(NamedTuple):
-    """A kernel's address, an instruction's record, and what both point to."""
+    """A kernel's address, an instruction's record, what both point to; and rows of its bodies."""
 
     address: int
     record: list[int]
     keep: Any
+    rows: int
 
 
 def control_kernel(
@@ -65,7 +66,7 @@ def control_kernel(
         return None
     operands = [entry for pair in zip(places[1:], map(int, shared), strict=True) for entry in pair]
     halves = np.array([address_of(job)], np.int64).view(np.int32).tolist()
-    return Made(kernel.address, [places[0], *halves, *operands], (builder, job))
+    return Made(kernel.address, [places[0], *halves, *operands], (builder, job), builder.rows)
 
 
 class _Builder:
@@ -77,6 +78,10 @@ class _Builder:
         self.lane, self.steps_known, self.make = lane, steps_known, make
         self.bodies: list[BodyCode] = []
         self.arrays: list[Ints] = []
+
+    @property
+    def rows(self) -> int:
+        return sum(int(body.fields[steps.N_ROWS]) + body.inner_rows for body in self.bodies)
 
     def _kept(self, array: Ints) -> int:
         self.arrays.append(array)
@@ -193,6 +198,9 @@ class _Builder:
         firsts = [[inits + k, phase.carries[k], home, 0] for k, home in enumerate(homes)]
         self._table(body, "INITS", sorted(firsts, key=lambda row: row[2]), 4)
         body.fields[steps.CARRIED] = sum(phase.carries)
+        self._lasting(body, phase, homes)
+        rules = (op.array for op in phase.body.gates)
+        body.fields[steps.NESTED] = any(isinstance(rule, SubTapes) for rule in rules)
         body.fields[steps.REVERSE] = phase.reverse
         self._writes(body, phase, rule, streams, ys)
         self._moves(body, phase, homes)
@@ -202,6 +210,19 @@ class _Builder:
             result += phase.carries[k]
         self._table(body, "FINALS", finals, 3)
         return body
+
+    def _lasting(self, body: BodyCode, phase: Phase, homes: Sequence[int]) -> None:
+        """The rows that keep what they have from step to step; neighbours are one run."""
+        runs = list(zip(homes, phase.carries, strict=True))
+        consts = (j for j, (kind, _) in enumerate(phase.reads) if kind == "const")
+        runs += [(r.place, r.size) for r in map(body.input_run, consts) if not r.single]
+        joined: list[list[int]] = []
+        for place, size in sorted(run for run in runs if run[1]):
+            if joined and sum(joined[-1]) == place:
+                joined[-1][1] += size
+            else:
+                joined.append([place, size])
+        self._table(body, "LASTING", joined, 2)
 
     @staticmethod
     def _homes(body: BodyCode, phase: Phase) -> list[int]:

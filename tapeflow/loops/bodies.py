@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tapeflow.arrays import SubTapes
+from tapeflow.ops import FIRST_GATE
 from tapeflow.passes import simplified
 from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.recorder import Recorder, in_progress
@@ -16,6 +18,18 @@ from tapeflow.trace import inputs_of, output_slots
 from tapeflow.transforms.replay import inline_in
 
 Flags = npt.NDArray[np.bool_]
+
+
+def work_of(tape: Tape) -> int:
+    """About how many instructions a tape runs, those inside its own loops and branches too."""
+    rules = [op.array if isinstance(op.array, SubTapes) else None for op in tape.gates]
+    if not any(rules):
+        return len(tape)
+    inside = 0
+    for i in np.flatnonzero(tape.opcodes >= FIRST_GATE).tolist():
+        rule = rules[int(tape.opcodes[i]) - FIRST_GATE]
+        inside += rule.work(tape.parameters_of(i).tolist()) if rule is not None else 0
+    return len(tape) + inside
 
 
 def sizes_of(structure: Structure) -> list[int]:

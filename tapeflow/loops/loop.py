@@ -17,12 +17,16 @@ import numpy as np
 
 from tapeflow import reference
 from tapeflow.arrays.base import Array, Parameters, Sizes, SubTapes, Value, require
-from tapeflow.loops.bodies import sizes_of
+from tapeflow.loops.bodies import sizes_of, work_of
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 
 Place = tuple[str, int]
 """Where a leaf of a body comes from, or goes: a kind, and its number among those."""
+
+
+_STEPS = 16
+"""What a loop of an unknown number of steps is taken for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,10 @@ class Loop(SubTapes):
     @cached_property
     def inits(self) -> tuple[int, ...]:
         return tuple(size for phase in self.phases for size in phase.carries)
+
+    def work(self, p: Parameters) -> int:
+        steps = int(p[0]) if p[0] >= 0 else _STEPS
+        return steps * sum(work_of(phase.body) for phase in self.phases)
 
     def parts(self, p: Parameters) -> list[int]:
         last = [phase.carries[k] for phase in self.phases for k in phase.results]

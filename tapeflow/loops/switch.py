@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow.arrays.base import Array, Parameters, Sizes, SubTapes, Value, require
-from tapeflow.loops.bodies import choosing, recorded, replayed, sizes_of
+from tapeflow.loops.bodies import choosing, recorded, replayed, sizes_of, work_of
 from tapeflow.loops.loop import evaluate
 from tapeflow.tape import Tape
 from tapeflow.tracers import lift
@@ -33,6 +33,9 @@ class Switch(SubTapes):
     @property
     def tapes(self) -> tuple[Tape, ...]:
         return self.branches
+
+    def work(self, p: Parameters) -> int:
+        return max(map(work_of, self.branches))
 
     def parts(self, p: Parameters) -> list[int]:
         return sizes_of(self.branches[0].output_structure)

@@ -131,7 +131,8 @@ class ArrayBatch(BatchProgram):
 
     @property
     def rows(self) -> int:
-        return self.ready.rows + sum(control.rows for control in self.arrays.controls)
+        inner: int = sum(control.rows for control in self.arrays.controls)
+        return self.ready.rows + inner
 
     def width(self, n_lanes: int) -> int:
         """As for numbers, but no wider than gives each thread a block: lanes have much to do."""

@@ -5,7 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -79,21 +79,9 @@ class PythonBackward(PythonGate):
         instance, _ = self.gate.forward(operands)
         return None, self.gate.backward(instance, flowing)[self.operand]
 
-    def backward(self, instance: Any, flowing: float) -> list[float]:
-        refuse_second_order(self.name)
-
-
-def refuse_second_order(name: str) -> NoReturn:
-    raise GateError(
-        f"cannot take a second derivative of gate {name}: its backward is Python code; "
-        "write it as a rule function to differentiate it further"
-    )
-
 
 def backward_op(op: Op, operand: int) -> Op:
-    """The op that computes a gate's gradient in an operand; GateError if it is one itself."""
-    if isinstance(op.python, PythonBackward):
-        refuse_second_order(op.name)
+    """The op that computes a gate's gradient in an operand."""
     known: dict[int, Op] = op.python.backward_ops
     if operand not in known:
         python = PythonBackward(op.python, operand)

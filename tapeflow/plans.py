@@ -7,6 +7,8 @@ import numpy as np
 
 from tapeflow.arguments import Part
 from tapeflow.passes import executable
+from tapeflow.passes.seams import seams_of
+from tapeflow.programs import has_native_reverse
 from tapeflow.structure import Floats, Ints, Structure
 from tapeflow.tape import Tape
 
@@ -76,9 +78,10 @@ def _program(
         lane[first:last] = axis is not None
     chosen = wanted_leaves(parts)
     run = tape if parts else executable(tape)
-    if not run.numbers_only:
+    if not run.numbers_only or (parts and not has_native_reverse(tape)):
         wanted_of = [k in chosen for k in range(len(axes))]
-        pulled = gradients_as_numbers(tape, wanted_of) if parts else None
+        own_rules = parts and (tape.numbers_only or seams_of(tape))
+        pulled = gradients_as_numbers(tape, wanted_of) if own_rules else None
         if pulled is not None:
             n_values = len(tape.output_structure.leaves)
             return PulledBatch(pulled, n_values, lane, reduced, with_value)

@@ -4,8 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow.gates import PythonBackward
 from tapeflow.passes import executable
 from tapeflow.tape import Tape
+
+
+def has_native_reverse(tape: Tape) -> bool:
+    """Whether the native reverse sweep knows every instruction; if not, the pullback is run."""
+    second = any(isinstance(gate.python, PythonBackward) for gate in tape.gates)
+    return tape.numbers_only and not second
 
 
 def sample_program(tape: Tape, wanted: slice | None) -> Any:
@@ -20,6 +27,7 @@ def sample_program(tape: Tape, wanted: slice | None) -> Any:
         flags = np.zeros(tape.n_inputs, np.bool_)
         flags[slice(0, 0) if wanted is None else wanted] = True
         run = executable(tape) if wanted is None else tape
-        kind: Any = SampleProgram if run.numbers_only else ArraySample
+        native = run.numbers_only and (wanted is None or has_native_reverse(tape))
+        kind: Any = SampleProgram if native else ArraySample
         program = tape.prepared[key] = kind(run, flags, wanted is not None)
     return program

@@ -1,7 +1,7 @@
 """Runs a batch whose gradients are values of a tape of numbers: where rules are the user's own.
 
-The native reverse sweep knows the ops' rules alone. The pullback of a tape with others may still be
-a tape of numbers, which runs forward as fast as any.
+The native reverse sweep knows the ops' rules and gates' backward alone. The pullback of a tape with
+others may still be a tape of numbers, which runs forward as fast as any.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,13 @@ from tapeflow.batch import BatchProgram
 from tapeflow.batch_run import Source
 from tapeflow.groups import Flags
 from tapeflow.passes import executable, simplified
-from tapeflow.passes.seams import seams_of
 from tapeflow.structure import Floats, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.transforms import pullback
 
 
 def gradients_as_numbers(tape: Tape, wanted: Sequence[bool]) -> Tape | None:
-    """The tape of inputs -> (outputs, gradients), for a tape with seams, if it is of numbers."""
-    if not seams_of(tape):
-        return None
+    """The tape of inputs -> (outputs, gradients), if it is of numbers."""
     pulled = pullback(tape, wanted)
     # The seeds, which are the last input, are ones: the first constants.
     ones = np.ones(pulled.n_inputs - tape.n_inputs)

@@ -1,5 +1,6 @@
 """Gates of the user's own, and what is said of wrong ones."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -193,5 +194,85 @@ def test_a_python_gate_among_arrays(batch: bool) -> None:
     else:
         got = tpf.grad(f)(w, x)
     assert np.allclose(got, expected, rtol=1e-15)
-    with pytest.raises(tpf.GateError, match="second derivative of gate Product"):
-        tpf.grad(lambda w: np.sum(tpf.grad(f)(w, x)))(w)
+    # d2f/dw_0 dw_k = x_k, and once more for k = 0.
+    second = tpf.grad(lambda w: tpf.grad(f)(w, x)[0])(w)
+    assert np.allclose(second, x + np.array([x[0], 0.0, 0.0]), rtol=1e-15)
+
+
+@tpf.gate
+class Softsign:
+    def forward(self, x: Any) -> Any:
+        self.d = 1.0 + abs(x)
+        return x / self.d
+
+    def backward(self, dz: Any) -> Any:
+        return [dz / self.d**2]
+
+
+def test_a_backward_that_can_be_recorded_has_all_orders() -> None:
+    """Softsign's derivatives for positive x are 1 / d^2, -2 / d^3, 6 / d^4, with d = 1 + x."""
+    gate, x = Softsign(), 0.3
+    d = 1.0 + x
+    f = tpf.grad(lambda x: gate(x))
+    seconds = {
+        "grad of grad": tpf.grad(f)(x),
+        "hessian": tpf.hessian(lambda x: gate(x))(x),
+        "hvp": tpf.hvp(lambda x: gate(x), (x,), (1.0,)),
+        "jvp of grad": tpf.jvp(f, (x,), (1.0,))[1],
+        "batch": tpf.vmap(tpf.grad(f))(np.array([1.0, x]))[1],
+        "sum over a batch": tpf.vmap(tpf.grad(f), reduce="sum")(np.array([x, x])) / 2.0,
+        "tape": tpf.record(f, 1.0).value_and_grad(x)[1],
+        "among arrays": tpf.hessian(lambda x: np.sum(gate(x)))(np.array([x]))[0, 0],
+    }
+    for name, got in seconds.items():
+        assert got == pytest.approx(-2.0 / d**3, rel=1e-14), name
+    assert tpf.grad(tpf.grad(f))(x) == pytest.approx(6.0 / d**4, rel=1e-14)
+    tpf.check_grads(lambda x: gate(x) * x, (x,), order=3)
+
+
+def test_forward_mode_runs_backward() -> None:
+    product = tpf.gate(
+        type(
+            "Product",
+            (),
+            {
+                "forward": lambda self, x, y: (setattr(self, "xy", (float(x), float(y))), x * y)[1],
+                "backward": lambda self, dz: [self.xy[1] * dz, self.xy[0] * dz],
+            },
+        )
+    )()
+
+    def f(x: Any) -> Any:
+        return product(x[0], x[1]) * x
+
+    x = np.array([2.0, 3.0])
+    expected = [[12.0, 4.0], [9.0, 12.0]]
+    assert tpf.jacobian(f, mode="forward")(x).tolist() == expected
+    assert tpf.jacobian(f, mode="reverse")(x).tolist() == expected
+    assert tpf.jvp(lambda x, y: product(x, y), (2.0, 3.0), (1.0, 10.0)) == (6.0, 23.0)
+
+
+def test_a_backward_that_cannot_be_recorded_is_named_with_the_order() -> None:
+    @tpf.gate
+    class Exp:
+        def forward(self, x: float) -> float:
+            self.x = x
+            return math.exp(x)
+
+        def backward(self, dz: float) -> list[float]:
+            return [dz * math.exp(self.x)]
+
+    gate = Exp()
+    assert tpf.grad(lambda x: gate(x))(1.0) == math.e
+    message = (
+        r"second derivative of gate Exp, as its backward cannot be recorded "
+        r"\(.*use np\.exp, not math\.exp\): write it with operators and NumPy"
+    )
+    for second in (
+        lambda: tpf.grad(tpf.grad(lambda x: gate(x)))(1.0),
+        lambda: tpf.hessian(lambda x: np.sum(gate(x)))(np.ones(2)),
+        lambda: tpf.vmap(tpf.hessian(lambda x: gate(x)))(np.ones(3)),
+        lambda: tpf.hvp(lambda x: gate(x) * x, (1.0,), (1.0,)),
+    ):
+        with pytest.raises(tpf.GateError, match=message):
+            second()

@@ -13,6 +13,7 @@ from tapeflow.structure import Ints, Leaf
 from tapeflow.tape import Tape
 from tapeflow.trace import traced
 from tapeflow.tracers import TracedArray, lift
+from tapeflow.transforms.python_gates import pulls_arrays
 
 
 def inline(tape: Tape, inputs: Sequence[Any]) -> list[Any]:
@@ -150,6 +151,8 @@ _FEW = 10_000
 
 
 def on_numbers(tape: Tape) -> bool:
-    """Whether every instruction works on single numbers, by a rule."""
-    opcodes = np.unique(tape.opcodes).tolist()
-    return not len(tape.parameters) and all(tape.op_of(code).array is None for code in opcodes)
+    """Whether every instruction works on single numbers, and so does its derivative."""
+    if len(tape.parameters):
+        return False
+    ops = [tape.op_of(code) for code in np.unique(tape.opcodes).tolist()]
+    return all(op.array is None and not pulls_arrays(op) for op in ops)

@@ -8,9 +8,9 @@ import numpy as np
 
 from tapeflow import grid
 from tapeflow.arrays import SubTapes
-from tapeflow.gates import backward_op
 from tapeflow.ops import BY_NAME, Op
-from tapeflow.tracers import Tracer, apply, elementwise, lift
+from tapeflow.tracers import Tracer, elementwise, lift
+from tapeflow.transforms.python_gates import gate_flows
 from tapeflow.transforms.replay import Replay
 
 
@@ -149,10 +149,10 @@ class Sweep:
     def _python_gate(
         self, op: Op, slots: Sequence[int], operands: Sequence[Any], flowing: Any
     ) -> None:
-        for k, slot in enumerate(slots):
-            owner = self.owner(slot)
-            if owner is not None and self.active[owner]:
-                gradient = apply(backward_op(op, k), [*operands, flowing])
+        owners = [self.owner(slot) for slot in slots]
+        chosen = [owner is not None and bool(self.active[owner]) for owner in owners]
+        for slot, gradient in zip(slots, gate_flows(op, operands, flowing, chosen), strict=True):
+            if gradient is not None:
                 self.flow(slot, 1, gradient, 1.0)
 
     def _elementwise(

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tapeflow.errors import GateError
-from tapeflow.gates import backward_op
 from tapeflow.ops import FIRST_GATE, Op
 from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.recorder import Recorder
 from tapeflow.structure import Ints, flat_structure
 from tapeflow.tape import Location, Tape
-from tapeflow.tracers import Tracer, apply, lift
+from tapeflow.tracers import Tracer, lift
+from tapeflow.transforms.python_gates import gate_flows
 from tapeflow.transforms.sweep import is_zero, partials_of
 
 NOTHING, PLUS, MINUS, TIMES = range(4)
@@ -116,9 +116,8 @@ def _partials(
     if op.python is None:
         return partials_of(op, operands)
     own = flow if direction == REVERSE else 1.0
-    found = [
-        apply(backward_op(op, k), [*operands, own]) if chosen[k] else 0.0 for k in range(op.arity)
-    ]
+    flows = gate_flows(op, operands, own, chosen)
+    found = [0.0 if flow is None else flow for flow in flows]
     return [_Flow(value) for value in found] if direction == REVERSE else found
 
 

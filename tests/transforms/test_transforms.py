@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,19 +94,3 @@ def test_second_derivatives_against_the_formula() -> None:
     x = np.linspace(-2, 2, 41)
     # (sin x e^-x)'' = -2 cos x e^-x; some twenty roundings of numbers below 4 e^2.
     assert np.all(np.abs(second(x) + 2 * np.cos(x) * np.exp(-x)) <= 20 * 2.0**-53 * 4 * math.e**2)
-
-
-def test_a_python_gate_has_no_second_derivative() -> None:
-    @tpf.gate
-    class Twice:
-        def forward(self, x: float) -> float:
-            return 2.0 * x
-
-        def backward(self, dz: float) -> list[float]:
-            return [2.0 * dz]
-
-    assert tpf.grad(lambda x: Twice()(x))(1.0) == 2.0
-    with pytest.raises(
-        tpf.GateError, match="second derivative of gate Twice: its backward is Python code"
-    ):
-        tpf.grad(tpf.grad(lambda x: Twice()(x)))(1.0)

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import tapeflow as tpf
-from benchmarks import op_table
+from benchmarks import listings, op_table
 from tapeflow.cli import main
 from tests.snippets import FLAGS, run_page
 
@@ -69,7 +70,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
         for line in block.split("```")[0].splitlines()
         if line and not line.startswith(":")
     ]
-    assert sorted([*listed, "index"]) == [page.stem for page in PAGES]
+    assert sorted([*listed, "index"]) == sorted(page.stem for page in PAGES)
 
 
 def test_the_op_table_is_fresh() -> None:
@@ -108,3 +109,36 @@ def test_the_readme_has_the_table_of_likelihoods() -> None:
     for row in tpf.nn.LIKELIHOODS.values():
         loss = f"{row.loss_name}, `nn.{row.loss.__name__}`"
         assert f"| {row.target} | {row.layer_name} | {loss} |" in readme
+
+
+@pytest.mark.jit
+def test_the_equivalents_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each entry in the last column of a table."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "migrating.md"
+    names: dict[str, Any] = {"tpf": tpf, "np": np}
+    run_page(page, names, lambda arguments: "")
+    entries = [
+        row.rpartition(" | ")[2].removesuffix(" |").strip("`")
+        for row in page.read_text().splitlines()
+        if row.startswith("| ") and not row.endswith("| tapeflow |")
+    ]
+    assert len(entries) > 60
+    for entry in entries:
+        exec(entry, names)
+
+
+def test_the_listings_are_fresh() -> None:
+    for name, text in listings.pages().items():
+        written = (ROOT / "docs" / "listings" / name).read_text()
+        # Another version of LLVM may write other code.
+        if written.splitlines()[0] == text.splitlines()[0]:
+            assert written == text, name
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    elementwise = (ROOT / "docs" / "ops.md").read_text()
+    for name in tpf.__all__:
+        listed = re.search(rf"auto\w+:: tapeflow\.{name}$", reference, re.MULTILINE)
+        assert listed or f"`tpf.{name}`" in elementwise, f"{name} is not in docs/reference.md"

@@ -54,7 +54,7 @@ def conv_init(
     window: int | Sequence[int],
     weights: Initializer = he_normal,
 ) -> Parameters:
-    """Parameters of `conv1d` and `conv2d`: w of shape (n_out, n_in, *window), b of (n_out,)."""
+    """Parameters of `conv1d` and `conv2d`: w, ``(n_out, n_in, *window)``, and b, ``(n_out,)``."""
     own = (window,) if isinstance(window, int) else tuple(window)
     return {"w": weights(rng, (n_out, n_in, *own)), "b": np.zeros(n_out)}
 

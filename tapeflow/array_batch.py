@@ -13,6 +13,7 @@ from tapeflow.columns import Columns, table_of
 from tapeflow.groups import Flags
 from tapeflow.loop_kernels import keep_within
 from tapeflow.memory import aligned
+from tapeflow.ops import BY_NAME
 from tapeflow.passes import executable
 from tapeflow.structure import Floats, Ints
 from tapeflow.tape import Tape
@@ -21,6 +22,8 @@ from tapeflow.transforms import pullback
 _NARROWEST = 8
 """Lanes of a block: an instruction on an array has work for each dispatch with few of them."""
 
+_LARGE_MATRIX, _NARROWEST_BY_MATRIX = 1 << 16, 16
+"""A shared matrix of so many numbers is read anew for each block: that pays with more lanes."""
 
 _WIDEST_LOOPS = 512
 """The same at the most, where there are loops: each step of one takes some dispatches."""
@@ -52,10 +55,21 @@ def _outer_products(program: ArrayProgram, n_outputs: int) -> list[int]:
     return found
 
 
+def _large_matrices(program: ArrayProgram) -> bool:
+    """Whether lanes are multiplied by a large matrix that they share."""
+    tape = program.tape
+    products = np.flatnonzero(
+        (tape.opcodes == BY_NAME["matmul"].opcode) & program.lane[tape.slots[:-1]]
+    )
+    for i in products.tolist():
+        shared = ~program.lane[tape.operands_of(i)]
+        if (np.array(tape.runs_of(i)[0])[shared] >= _LARGE_MATRIX).any():
+            return True
+    return False
+
+
 class ArrayBatch(BatchProgram):
     """As BatchProgram, for a tape with arrays. leaf_wanted: the inputs to differentiate in."""
-
-    narrowest = _NARROWEST
 
     def __init__(
         self,
@@ -80,6 +94,7 @@ class ArrayBatch(BatchProgram):
         outer = _outer_products(self.arrays, len(tape.outputs)) if reduced else []
         if outer:
             self.arrays = ArrayProgram(run, lanes, left_out=outer)
+        self.narrowest = _NARROWEST_BY_MATRIX if _large_matrices(self.arrays) else _NARROWEST
         self.lane_inputs = np.flatnonzero(lane)
         n_outputs = len(tape.outputs)
         outputs, gradients = np.split(run.outputs.astype(np.int64), [n_outputs])

@@ -76,6 +76,33 @@ def test_kernel(name: str, p: tuple[int, ...], lanes: int) -> None:
         check(name, p, lanes, shared)
 
 
+@pytest.mark.parametrize("k", [0, 1, 9])
+@pytest.mark.parametrize(("m", "n"), [(31, 3), (2, 45), (16, 16), (1, 8)])
+@pytest.mark.parametrize("turned", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_products_in_lanes_add_their_terms_in_order(
+    m: int, n: int, k: int, turned: tuple[int, int]
+) -> None:
+    """However many rows, columns and lanes go together: what a lane has does not depend on it."""
+    p = Product(2, m, k, n, *turned, 1, 0).parameters
+    a, b = rng.normal(size=(m * k, 1)), rng.normal(size=(2 * k * n, 24))
+    left = a.reshape((k, m) if turned[0] else (m, k))
+    left = left.T if turned[0] else left
+    right = b.reshape((2, n, k, 24) if turned[1] else (2, k, n, 24))
+    right = right.swapaxes(1, 2) if turned[1] else right
+    expected = np.zeros((2, m, n, 24))
+    for j in range(k):
+        expected += left[None, :, j, None, None] * right[:, None, j]
+    expected = expected.reshape(-1, 24)
+    assert np.array_equal(run("matmul", p, [a, b], 24, (True, False)), expected)
+    # The other way round, transposed.
+    p = Product(2, n, k, m, 1 - turned[1], 1 - turned[0], 0, 1).parameters
+    found = run("matmul", p, [b, a], 24, (False, True)).reshape(2, n, m, 24)
+    assert np.array_equal(found.swapaxes(1, 2).reshape(-1, 24), expected)
+    p = Product(2, m, k, n, *turned, 1, 0).parameters
+    both = run("matmul", p, [np.repeat(a, 24, axis=1), b], 24, (False, False))
+    assert np.array_equal(both, expected)
+
+
 def check(name: str, p: tuple[int, ...], lanes: int, shared: tuple[bool, ...]) -> None:
     sizes, _ = RULES[name].sizes(p)
     operands = [

@@ -1,7 +1,8 @@
 """Products of matrices."""
 
-from tapeflow.addresses import call_gemm, load_float, load_int, load_int32, store_float
+from tapeflow.addresses import GROUP, call_gemm, load_float, load_int, load_int32, store_float
 from tapeflow.array_kernels.base import clear, kernel, operand_of, result_of
+from tapeflow.array_kernels.row_products import eight_rows, four_rows, sixteen_rows
 from tapeflow.jit import compiled
 
 
@@ -35,54 +36,56 @@ def matmul(values, cotangents, shared, record, lanes):
     for batch in range(load_int32(p)):
         left = a if load_int32(p + 24) else a + a_step * m * k * batch
         right = b if load_int32(p + 28) else b + b_step * k * n * batch
-        # Four rows of a shared matrix at a time, so that each number of b is read once for four.
-        done = m // 4 * 4 if a_lane == 0 and b_lane == 8 else 0
-        for i in range(0, done, 4):
-            for j in range(n):
-                target = c + 8 * lanes * ((batch * m + i) * n + j)
-                for row in range(4):
-                    clear(target + 8 * lanes * n * row, lanes)
-                dot_four(
-                    target, 8 * lanes * n, left + a_step * a_row * i, a_step * a_row,
-                    a_step * a_column, right + b_step * b_column * j, b_step * b_row, k, lanes,
-                )  # fmt: skip
-        for i in range(done, m):
-            for j in range(n):
-                target = c + 8 * lanes * ((batch * m + i) * n + j)
-                clear(target, lanes)
-                dot(
-                    target, left + a_step * a_row * i, a_step * a_column, a_lane,
-                    right + b_step * b_column * j, b_step * b_row, b_lane, k, lanes,
-                )  # fmt: skip
+        # The rows of a shared matrix, or the columns, go by eights.
+        if a_lane == 0 and b_lane == 8:
+            rows_times_lanes(
+                c + 8 * lanes * m * n * batch, 8 * lanes * n, 8 * lanes,
+                left, a_step * a_row, a_step * a_column,
+                right, b_step * b_column, b_step * b_row, m, n, k, lanes,
+            )  # fmt: skip
+        elif a_lane == 8 and b_lane == 0:
+            rows_times_lanes(
+                c + 8 * lanes * m * n * batch, 8 * lanes, 8 * lanes * n,
+                right, b_step * b_column, b_step * b_row,
+                left, a_step * a_row, a_step * a_column, n, m, k, lanes,
+            )  # fmt: skip
+        else:
+            for i in range(m):
+                for j in range(n):
+                    target = c + 8 * lanes * ((batch * m + i) * n + j)
+                    clear(target, lanes)
+                    dot(
+                        target, left + a_step * a_row * i, a_step * a_column, a_lane,
+                        right + b_step * b_column * j, b_step * b_row, b_lane, k, lanes,
+                    )  # fmt: skip
 
 
 @compiled()
-def dot_four(target, row, a, a_row, a_step, b, b_step, k, lanes):
-    """As `dot`, for four rows of a matrix of single numbers: term after term, as there."""
-    c0, c1, c2, c3 = target, target + row, target + 2 * row, target + 3 * row
-    twos = k // 2 * 2
-    for first in range(0, twos, 2):
-        p0 = a + a_step * first
-        p1, p2, p3 = p0 + a_row, p0 + 2 * a_row, p0 + 3 * a_row
-        b0 = b + b_step * first
-        b1 = b0 + b_step
-        x00, x01 = load_float(p0, 0), load_float(p0, a_step)
-        x10, x11 = load_float(p1, 0), load_float(p1, a_step)
-        x20, x21 = load_float(p2, 0), load_float(p2, a_step)
-        x30, x31 = load_float(p3, 0), load_float(p3, a_step)
-        for lane in range(0, 8 * lanes, 8):
-            y0, y1 = load_float(b0, lane), load_float(b1, lane)
-            store_float(c0, lane, (load_float(c0, lane) + x00 * y0) + x01 * y1)
-            store_float(c1, lane, (load_float(c1, lane) + x10 * y0) + x11 * y1)
-            store_float(c2, lane, (load_float(c2, lane) + x20 * y0) + x21 * y1)
-            store_float(c3, lane, (load_float(c3, lane) + x30 * y0) + x31 * y1)
-    for last in range(twos, k):
-        for row_number in range(4):
-            x = load_float(a + a_row * row_number, a_step * last)
-            own = target + row * row_number
-            for lane in range(0, 8 * lanes, 8):
-                term = x * load_float(b + b_step * last, lane)
-                store_float(own, lane, load_float(own, lane) + term)
+def rows_times_lanes(
+    c, c_row, c_column, a, a_row, a_step, b, b_column, b_step, m, n, k, lanes
+):  # fmt: skip
+    """A shared matrix of m rows times the n columns of one in lanes; all steps are in bytes."""
+    i = 0
+    while i < m:
+        left = m - i
+        own = 16 if left >= 16 else 8 if left >= 8 else 4 if left >= 4 else 1
+        first = a + a_row * i
+        for j in range(n):
+            target, column = c + c_row * i + c_column * j, b + b_column * j
+            if own == 1:
+                clear(target, lanes)
+                dot(target, first, a_step, 0, column, b_step, 8, k, lanes)
+                continue
+            for lane in range(0, 8 * lanes, 8 * GROUP):
+                if own == 16:
+                    sixteen_rows(
+                        target + lane, c_row, first, a_row, a_step, column + lane, b_step, k
+                    )
+                elif own == 8:
+                    eight_rows(target + lane, c_row, first, a_row, a_step, column + lane, b_step, k)
+                else:
+                    four_rows(target + lane, c_row, first, a_row, a_step, column + lane, b_step, k)
+        i += own
 
 
 @compiled()

@@ -140,6 +140,38 @@ class Methods:
         <tapeflow page of <lambda>: ... kB>
         """
 
+    @provided_by("tapeflow.graphs.summary")
+    def summary(self) -> Any:
+        """Print and return what the tape consists of: a `Summary`.
+
+        Ops by kind, the longest chain of gates, slots and memory, guards, loops and branches with
+        their gates, and macro-ops: the bodies that the fused tier compiles, of which those that
+        repeat run by one kernel. Operations are counted from the rules' texts, on one sample; of
+        matrices by their sizes; of a loop whose steps depend on values for one of them. In a
+        notebook it is not printed, as it shows itself there.
+
+        >>> summary = tpf.record(lambda x: np.sin(x) * x, 1.0).summary()  # doctest: +ELLIPSIS
+        tape ...
+        >>> summary.gates, summary.depth
+        (2, 2)
+        """
+
+    @provided_by("tapeflow.graphs.profile")
+    def profile(self, *args: Any) -> Any:
+        """Print and return where one sample's time goes at these arguments: a `Profile`.
+
+        Seconds of both sweeps by op and by source line, each measured by running those kernels
+        alone, one for each gate, as in the interpreter tier; the fused tier takes less. ``svg`` is
+        a flame of functions, lines and ops, ``save("profile.svg")`` writes it, and a notebook shows
+        both. It takes some milliseconds for each line and op. Raises StructureError for arguments
+        of another structure or shape.
+
+        >>> profile = tpf.record(lambda x: np.sin(x) * x, 1.0).profile(0.5)  # doctest: +ELLIPSIS
+        op ...
+        >>> sorted(profile.by_op())
+        ['mul', 'sin']
+        """
+
     @provided_by("tapeflow.graphs.table")
     def table(self) -> Any:
         """Print and return the Wengert list: each gate, its operands, value and gradient.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tapeflow.graphs.graph import Graph, Node, Port
-from tapeflow.graphs.text import isolated
+from tapeflow.graphs.text import counted, isolated
 from tapeflow.structure import Ints
 from tapeflow.tape import Location, Tape
 
@@ -120,7 +120,7 @@ class _Collapsed:
         place = tape.source(self.firsts[g])
         heading, *text = self._heading(place)
         shown = ", ".join(kinds[:3]) + (", …" if len(kinds) > 3 else "")
-        gates = f"{len(own):,} gate{'s' * (len(own) != 1)}: {shown}"
+        gates = f"{counted(len(own), 'gate')}: {shown}"
         ports, repeats = [], False
         for source, count in reads.get(g, []):
             if source == self.n_arguments + g:

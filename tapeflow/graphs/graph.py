@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from tapeflow import grid
+from tapeflow.arrays import SubTapes
 from tapeflow.errors import GateError
 from tapeflow.evaluate import Sweeps
-from tapeflow.graphs.text import isolated, number, numbers
+from tapeflow.graphs.text import counted, isolated, number, numbers
+from tapeflow.loops import Switch
 from tapeflow.ops import Op
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
@@ -148,6 +150,8 @@ class _Builder:
         node = Node("gate", text, ports, slot=slot, instructions=(i,))
         self._label(node, slot, size, shape_of(tape, i) if size != 1 else None)
         names = ", ".join(map(isolated, tape.operand_names(i)))
+        if isinstance(op.array, SubTapes):
+            node.kind, node.lines = "group", lines_of(op.array, tape.parameters_of(i).tolist())
         guards = self.guards.get(slot, [])
         node.guarded = bool(guards)
         node.details = (
@@ -259,6 +263,15 @@ def gate_text(op: Op, constants: Sequence[str]) -> tuple[str, int | None]:
     return text, None
 
 
+def lines_of(rule: SubTapes, parameters: Sequence[int]) -> tuple[str, ...]:
+    """What stands in the box of a loop or a branch: its tapes, and how often they run."""
+    tapes = [f"{isolated(body.name)}: {counted(len(body), 'gate')}" for body in rule.tapes]
+    if isinstance(rule, Switch):
+        return tuple(f"{k}: {text}" for k, text in enumerate(tapes))
+    steps = parameters[0]
+    return (counted(steps, "step") if steps >= 0 else "as many steps as it takes", *tapes)
+
+
 _SUPERSCRIPTS = {"2": "²", "3": "³", "4": "⁴", "−1": "⁻¹", "−2": "⁻²"}
 
 
@@ -266,7 +279,9 @@ def shape_of(tape: Tape, i: int) -> tuple[int, ...]:
     """The shape of an instruction's result, as far as its parameters tell it."""
     op, parameters = tape.op(i), tape.parameters_of(i).tolist()
     if op.array is not None:
-        return tuple(op.array.shape(parameters))
+        # A loop, a branch and a gate on arrays are rules of one tape, and made by instances.
+        one = not isinstance(op.array, type)
+        return (op.array.sizes(parameters)[1],) if one else tuple(op.array.shape(parameters))
     return tuple(n for n in parameters[: grid.AXES] if n != 1)
 
 

@@ -29,11 +29,12 @@ def literal(x: float) -> str:
 
 @dataclass
 class _Line:
-    """A statement: the names it defines, those it reads, and its text."""
+    """A statement: the names it defines, those it reads, its text, and how many operations."""
 
     names: tuple[str, ...]
     reads: frozenset[str]
     text: Callable[[set[str]], str]
+    cost: int = 1
 
 
 class Script:
@@ -43,6 +44,7 @@ class Script:
         self.functions: list[str] = []
         self._known: dict[Any, tuple[str, Any]] = {}
         self._tables: dict[tuple[Any, ...], str] = {}
+        self._costs: dict[str, int] = {}
 
     def function(
         self, name: str, text: Callable[..., Any], arity: int, choose: Callable[[Any], Any]
@@ -65,9 +67,14 @@ class Script:
             names = ",".join(f"x{k}" for k in range(len(kinds)))
             body = writer.body(results if several else results[0])
             self.functions.append(f"const {name}=({names})=>{body};")
+            self._costs[name] = writer.cost
             found = [type(value) for value in results]
             self._known[key] = name, found if several else found[0]
         return self._known[key]
+
+    def costs(self, name: str) -> int:
+        """How many operations a function takes, on the path that is taken most."""
+        return self._costs[name]
 
     def table(self, values: Sequence[Any]) -> str:
         key = (type(values[0]), *values)
@@ -85,6 +92,7 @@ class Writer:
     def __init__(self, script: Script, parent: "Writer | None" = None) -> None:
         self.script = script
         self.lines: list[_Line] = []
+        self.cost = 0
         self._count: list[int] = parent._count if parent else [0]
 
     def new(self, kind: type[T], text: str, *reads: Any) -> T:
@@ -128,6 +136,7 @@ class Writer:
             if needed.intersection(line.names):
                 needed |= line.reads
                 kept.append(line.text(needed))
+                self.cost += line.cost
         return "".join(reversed(kept))
 
     def once(self, text: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -135,11 +144,14 @@ class Writer:
         values = [self.lift(arg) for arg in args]
         name, kinds = self.script.call(text, tuple(type(value) for value in values))
         call = f"{name}({','.join(value.name for value in values)})"
-        if not isinstance(kinds, list):
-            return self.new(kinds, call, *values)
-        names = tuple(self._name() for _ in kinds)
+        several = isinstance(kinds, list)
+        names = tuple(self._name() for _ in (kinds if several else (kinds,)))
         reads = frozenset(value.name for value in values)
-        self.lines.append(_Line(names, reads, lambda _: f"const [{','.join(names)}]={call};"))
+        shown = f"[{','.join(names)}]" if several else names[0]
+        cost = self.script.costs(name)
+        self.lines.append(_Line(names, reads, lambda _: f"const {shown}={call};", cost))
+        if not several:
+            return kinds(self, names[0])
         return tuple(kind(self, name) for kind, name in zip(kinds, names, strict=True))
 
     # The primitives.

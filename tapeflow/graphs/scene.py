@@ -34,10 +34,11 @@ STYLES = {
     "value": Style("value", 11.5),
     "gradient": Style("gradient", 11.5),
     "flow": Style("gradient", 10.5),
+    "inverse": Style("paper", 10.5, "middle"),
 }
 """A gate's symbol; names of inputs, results and groups; a group's further lines; the shape and the
-value above a wire, and the gradient below it; and at a port the part that is read, and its own
-gradient.
+value above a wire, and the gradient below it; at a port the part that is read, and its own gradient;
+and text on a box that is full of colour.
 """
 
 

@@ -35,7 +35,7 @@ def style() -> str:
     ]
     rules += [
         f"{own} .fill-{role}{{fill:var(--{role})}}{own} .on-{role}{{stroke:var(--{role})}}"
-        for role in ("gate", "edge", "accent", "paper")
+        for role in ("gate", "edge", "accent", "paper", "value", "gradient")
     ]
     for kind, look in STYLES.items():
         anchor = "" if look.anchor == "start" else f";text-anchor:{look.anchor}"

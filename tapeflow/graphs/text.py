@@ -3,8 +3,6 @@
 import re
 import unicodedata
 
-import numpy as np
-
 from tapeflow.structure import Floats
 
 # The advances of DejaVu Sans from the space to the tilde, in hundredths of the size.
@@ -71,6 +69,6 @@ def isolated(text: str) -> str:
     )
 
 
-def flat(run: Floats) -> str:
-    """All digits of a run of numbers."""
-    return np.array2string(run, threshold=8, floatmode="unique", separator=", ")
+def counted(n: int, what: str) -> str:
+    """So many of something."""
+    return f"{n:,} {what}" + ("" if n == 1 else "s")

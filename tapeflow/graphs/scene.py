@@ -37,8 +37,8 @@ STYLES = {
     "inverse": Style("paper", 10.5, "middle"),
 }
 """A gate's symbol; names of inputs, results and groups; a group's further lines; the shape and the
-value above a wire, and the gradient below it; at a port the part that is read, and its own gradient;
-and text on a box that is full of colour.
+value above a wire, and the gradient below it; at a port the part that is read, and its own
+gradient; and text on a box that is full of colour.
 """
 
 

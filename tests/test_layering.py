@@ -70,6 +70,7 @@ ORDER = [
     "array_batch",
     "pulled_batch",
     "evaluate",
+    "export",
     "graphs",
     "checkpoint",
     "functions",

@@ -5,6 +5,7 @@ import ast
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ def add_to(commands: Any) -> None:
         "--all", action="store_true", help=f"all instructions, not the first {_SHOWN}"
     )
     show.add_argument(
+        "--summary", action="store_true", help="what it consists of, and not its instructions"
+    )
+    show.add_argument(
         "--out", metavar="PICTURE", help="draw the graph to a .svg, .png, .pdf or .dot file instead"
     )
     show.add_argument(
@@ -34,6 +38,10 @@ def add_to(commands: Any) -> None:
         help="what is a box of the picture (default: auto, gates where they are few)",
     )
     table = _command(commands, "table", _table, "print a tape's gates, values and gradients")
+    explain = _command(
+        commands, "explain", _explain, "write a page that steps through both sweeps of a tape"
+    )
+    explain.add_argument("--out", required=True, metavar="PAGE.html", help="the page's file")
     check = _command(commands, "check", _check, "verify a tape's file, and what it computes")
     check.add_argument(
         "--against",
@@ -42,7 +50,7 @@ def add_to(commands: Any) -> None:
     )
     check.add_argument("--samples", type=whole, default=8, help="inputs to draw (default: 8)")
     check.add_argument("--seed", type=seed, default=0, help="of what is drawn (default: 0)")
-    for parser in (show, table):
+    for parser in (show, table, explain):
         parser.add_argument(
             "--at",
             metavar="ARGUMENTS",
@@ -71,10 +79,13 @@ def _command(commands: Any, name: str, run: Any, what: str) -> Any:
 def _show(options: argparse.Namespace) -> bool:
     tape = _loaded(options)
     if options.out is not None:
-        _draw(tape, options)
+        _write(lambda at: tape.draw(options.out, at=at, by=options.by), tape, options)
         return True
     if options.at is not None:
         raise Refusal("--at is for a picture: name one with --out, or use tapeflow table")
+    if options.summary:
+        tape.summary()
+        return True
     print(repr(tape))
     lines = tape.disassemble().splitlines()
     if len(lines) > _SHOWN + 1 and not options.all:
@@ -84,10 +95,17 @@ def _show(options: argparse.Namespace) -> bool:
     return True
 
 
-def _draw(tape: Tape, options: argparse.Namespace) -> None:
+def _explain(options: argparse.Namespace) -> bool:
+    tape = _loaded(options)
+    _write(lambda at: tape.explain(options.out, at=at), tape, options)
+    return True
+
+
+def _write(write: Callable[[Any], Any], tape: Tape, options: argparse.Namespace) -> None:
+    """Write a file that shows a tape, at the arguments that are given, if any."""
     at = None if options.at is None else _arguments(tape, options.at)
     try:
-        tape.draw(options.out, at=at, by=options.by)
+        write(at)
     except OSError as error:
         raise Refusal(f"--out {options.out}: {error.strerror or error}") from None
     except (ArithmeticError, ValueError, ImportError) as error:

@@ -10,7 +10,7 @@ import tapeflow as tpf
 from tapeflow.cli import main
 from tapeflow.weather import report
 
-COMMANDS = ("demo", "bench", "show", "table", "check")
+COMMANDS = ("demo", "bench", "show", "table", "explain", "check")
 
 
 def python_m(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -29,7 +29,8 @@ def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["show"], ["show", "a", "b"], ["bench", "--seconds", "0"]]
+    "arguments",
+    [["nonsense"], ["show"], ["explain", "a"], ["show", "a", "b"], ["bench", "--seconds", "0"]],
 )
 def test_bad_calls(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -72,6 +72,25 @@ def test_a_picture(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert err.count("\n") == 1
 
 
+def test_the_summary(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "show", saved, "--summary")
+    assert (status, err) == (0, "")
+    assert "macro-ops" in out
+    assert "v1 =" not in out
+
+
+def test_the_page_that_explains(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = saved.parent / "loss.html"
+    at = "({'b': 1, 'w': [0.0, 0.5]}, [1.0, 2.0])"
+    assert run(capsys, "explain", saved, "--out", page, "--at", at) == (0, "", "")
+    assert "<html" in page.read_text()
+    for out, message in (("loss.txt", ".html"), ("none/loss.html", "No such file")):
+        status, printed, err = run(capsys, "explain", saved, "--out", saved.parent / out)
+        assert (status, printed) == (2, "")
+        assert message in err
+        assert err.count("\n") == 1
+
+
 def test_show_of_a_long_tape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def f(x: Any) -> Any:
         for _ in range(500):

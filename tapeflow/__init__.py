@@ -27,6 +27,7 @@ from tapeflow.errors import (
 from tapeflow.files import load
 from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
+from tapeflow.implicit import implicit
 from tapeflow.settings import config
 from tapeflow.sparsity import sparse_hessian, sparse_jacobian
 from tapeflow.tape import Tape
@@ -60,6 +61,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "implicit",
     "jacobian",
     "jvp",
     "linalg",

@@ -134,7 +134,7 @@ class ArrayProgram:
     def _ends(self, groups: Sequence[Sequence[int]]) -> list[list[int]]:
         """The results, of more than one number, that are not read again after each group."""
         steps = {i: step for step, group in enumerate(groups) for i in group}
-        looked_at = [i for i in steps if self.tape.op(i).name in failures.LOOKED_AT]
+        looked_at = [i for i in steps if failures.message_of(self.tape.op(i))]
         kept = {i for i in steps if self.outputs[i]}.union(looked_at)
         kept |= {i for i in steps if not self.readers[i].isdisjoint(looked_at)}
         ends: list[list[int]] = [[] for _ in groups]
@@ -277,10 +277,9 @@ class ArrayProgram:
             if made is not None:
                 self.controls.append(made)
                 return made.address, made.record
-        elif op.array is not None and op.opcode < FIRST_GATE:
-            found = array_kernel(
-                op.name, parameters, (sizes, size), [result, *places], shared, lanes
-            )
+        elif op.array is not None:
+            name = op.name if op.opcode < FIRST_GATE else getattr(op.array, "kernel", "")
+            found = array_kernel(name, parameters, (sizes, size), [result, *places], shared, lanes)
             if found is not None:
                 return found
         if op.array is not None or op.host:

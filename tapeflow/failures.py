@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow.arrays import GateRule
+from tapeflow.ops import Op
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 
@@ -17,8 +19,15 @@ _MESSAGES = {
     "svd": "SVD did not converge",
 }
 
-LOOKED_AT = frozenset(_MESSAGES)
-"""Ops whose operands and results must still be there when a sweep has ended."""
+
+def message_of(op: Op) -> str | None:
+    """What to say where an op gives NaN; None for one that is not looked at.
+
+    The operands and results of the others must still be there when a sweep has ended.
+    """
+    if isinstance(op.array, GateRule):
+        return op.array.failure
+    return _MESSAGES.get(op.name)
 
 
 class Failures:
@@ -30,7 +39,7 @@ class Failures:
     def __init__(self, tape: Tape, places: Any) -> None:
         self._tape, self._places = tape, places
         self._suspects = [
-            i for i in range(len(tape)) if tape.op(i).name in _MESSAGES and tape.runs_of(i)[1]
+            i for i in range(len(tape)) if message_of(tape.op(i)) and tape.runs_of(i)[1]
         ]
 
     def check(self, values: Floats, results: Floats) -> None:
@@ -49,7 +58,7 @@ class Failures:
                     np.isfinite(values[self._at(slot) : self._at(slot) + size]).all()
                     for slot, size in operands
                 ):
-                    raise np.linalg.LinAlgError(f"{_MESSAGES[name]} ({tape.source(i)})")
+                    raise np.linalg.LinAlgError(f"{message_of(tape.op(i))} ({tape.source(i)})")
             elif name == "eigh" and np.isnan(results).any():
                 batch, n = tape.parameters_of(i).tolist()
                 w = own[: batch * n].reshape(batch, n)

@@ -234,7 +234,7 @@ def gate_of(op: Op) -> tuple[Any, int | None]:
     if isinstance(op.array, GateRule):
         raise TapeError(
             f"a file cannot hold {op.name}, which is Python code of one call: save the tape of a "
-            "gradient, which holds what the rule computes, or of a function without it"
+            "function without it, or of a gradient if that has none"
         )
     python = op.python
     if isinstance(python, PythonBackward):

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tapeflow.arrays import GateRule
 from tapeflow.errors import GuardError
 from tapeflow.guards import EXACT, NONE, TRUTH, WHOLE, Guards
 from tapeflow.passes.extract import extract
@@ -75,7 +76,10 @@ def may_raise(tape: Tape) -> bool:
 
 def has_python(tape: Tape) -> bool:
     """Whether some of its gates are Python code."""
-    return any(gate.python is not None for gate in tape.gates)
+    return any(
+        gate.python is not None or (isinstance(gate.array, GateRule) and gate.array.in_python)
+        for gate in tape.gates
+    )
 
 
 def _values(tape: Tape, guards: Guards, leaves: Sequence[Any]) -> Floats:

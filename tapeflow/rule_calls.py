@@ -72,10 +72,10 @@ class Call:
         custom, own = self.custom, [self.leaves[k] for k in self.traced]
         custom.rules()
         recorder = innermost([leaf.recorder for leaf in own])
-        own = [_fresh(recorder, leaf) for leaf in own]
+        own = [fresh(recorder, leaf) for leaf in own]
         before = recorder.n_slots, len(recorder.operands)
         # On values of its own: what the function does to arrays in place does not show.
-        arguments = self.arguments([_fresh(recorder, leaf) for leaf in own])
+        arguments = self.arguments([fresh(recorder, leaf) for leaf in own])
         results, treedef = flatten(custom.fun(*arguments))
         self._check_closed(recorder, before, own, filter(is_traced, results))
         leaves = tuple(map(traced_leaf, results))
@@ -95,7 +95,8 @@ class Call:
             return value, pull_all
 
         operands = [*own, *results]
-        flat = record_gate(f"{custom.kind}:{custom.name}", Seam(begin), operands, len(results))
+        p = (len(results), *(lift(x).size for x in operands))
+        flat = record_gate(f"{custom.kind}:{custom.name}", Seam(begin), p, operands)
         return self.output.unflatten(split(self.output, flat))
 
     def _check_closed(
@@ -153,8 +154,7 @@ class Call:
         """The leaves of what a rule returns; StructureError where they are not as they must be."""
         leaves, treedef = flatten(given)
         found = Structure(treedef, tuple(map(traced_leaf, leaves)))
-        shapes, expected = ([leaf.shape or () for leaf in own.leaves] for own in (found, structure))
-        if treedef != structure.treedef or shapes != expected:
+        if not alike(found, structure):
             raise StructureError(
                 f"{rule} of {self.custom.name} must return {which} as {outline(structure)}, "
                 f"not {outline(found)}"
@@ -162,11 +162,10 @@ class Call:
         return leaves
 
 
-def record_gate(name: str, rule: GateRule, operands: Sequence[Any], n_results: int) -> Any:
+def record_gate(name: str, rule: GateRule, p: Sequence[int], operands: Sequence[Any]) -> Any:
     """Record an op of the tape's own on traced and plain values; its result as one run."""
     lifted = [lift(operand) for operand in operands]
     recorder = innermost([x.recorder for x in lifted if x.recorder is not None])
-    p = (n_results, *(x.size for x in lifted))
     slots = [x.run_in(recorder) for x in lifted]
     _, size = rule.sizes(p)
 
@@ -175,6 +174,13 @@ def record_gate(name: str, rule: GateRule, operands: Sequence[Any], n_results: i
 
     op = Op(FIRST_GATE, name, -1, refuse, name, name, array=rule)
     return TracedArray.of(recorder, recorder.append(op, slots, p, size), (size,))
+
+
+def alike(a: Structure, b: Structure) -> bool:
+    """Whether two structures have the same leaves: a number and an array of shape () are alike."""
+    return a.treedef == b.treedef and all(
+        (x.shape or ()) == (y.shape or ()) for x, y in zip(a.leaves, b.leaves, strict=True)
+    )
 
 
 def split(structure: Structure, flat: Any) -> list[Any]:
@@ -189,7 +195,7 @@ def shaped(value: Any, leaf: Leaf) -> Any:
     return whole.reshape(leaf.shape) if leaf.shape else whole.reshape(-1)[0]
 
 
-def _fresh(recorder: Recorder, leaf: Any) -> Any:
+def fresh(recorder: Recorder, leaf: Any) -> Any:
     own = lift(leaf)
     if type(leaf) is Tracer:
         return traced(recorder, Leaf(None), own.run_in(recorder))

@@ -93,6 +93,7 @@ ORDER = [
     "sparsity",
     "rule_calls",
     "custom",
+    "implicit",
     "special",
     "linalg",
     "nn",

@@ -141,14 +141,19 @@ class SubTapes(ArrayRule):
 class GateRule(ArrayRule):
     """As ArrayRule, for an op that a tape has of its own, with what it needs to know.
 
-    Its parameters: how many runs the result has, then the lengths of the operands' runs. The runs
-    of the result are as long as the last operands'.
+    kernel: the op of the table whose kernels compute it, if one does. in_python: it is the user's
+    code, which may raise. failure: what to say where it gives NaN.
     """
 
-    def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
-        require(len(p) > 0, all(n >= 0 for n in p), p[0] < len(p))
-        lengths = tuple(map(int, p[1:]))
-        return lengths, sum(lengths[len(lengths) - int(p[0]) :])
+    kernel = ""
+    in_python = False
+    failure: str | None = None
+
+    def shape(self, p: Parameters) -> tuple[int, ...]:  # type: ignore[override]
+        return (self.sizes(p)[1],)
+
+    def reaches(self, p: Parameters) -> Sequence[Reach]:  # type: ignore[override]
+        return to_all(*self.sizes(p))
 
 
 Pull = Callable[[Value], Sequence[Value | None]]
@@ -160,10 +165,17 @@ class Seam(GateRule):
     What is on one side of it has no derivatives to what is on the other, but for that rule. begin:
     from the operands to the results that a derivative sees in place of the last ones, and from the
     cotangent of these, as one run, to that of each operand.
+
+    Its parameters: how many runs the result has, then the lengths of the operands' runs.
     """
 
     def __init__(self, begin: Callable[[Sequence[Value]], tuple[Sequence[Value], Pull]]) -> None:
         self.begin = begin
+
+    def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
+        require(len(p) > 0, all(n >= 0 for n in p), p[0] < len(p))
+        lengths = tuple(map(int, p[1:]))
+        return lengths, sum(lengths[len(lengths) - int(p[0]) :])
 
     def forward(self, p: Parameters, *operands: Array) -> Array:  # type: ignore[override]
         return np.concatenate(operands[len(operands) - int(p[0]) :])

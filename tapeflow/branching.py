@@ -13,7 +13,7 @@ import numpy as np
 
 from tapeflow import settings
 from tapeflow.arguments import Part
-from tapeflow.errors import StructureError
+from tapeflow.errors import StructureError, renumbered
 from tapeflow.lanes import Lanes, find_paths
 from tapeflow.outcomes import flagged, has_python
 from tapeflow.passes.extract import extract
@@ -156,7 +156,8 @@ class Branching:
 
     def _on(self, path: Path, lanes: Lanes, own: Ints) -> Results:
         """A path's results for some samples."""
-        return self.plan(path).sweep(lanes.chosen(own), len(own))
+        with renumbered(own):
+            return self.plan(path).sweep(lanes.chosen(own), len(own))
 
     def _scatter(self, results: Results, whole: Results, own: Ints) -> None:
         for found, arrays in zip(results, whole, strict=True):
@@ -186,7 +187,8 @@ class Branching:
         for first in range(0, lanes.n, chunk):
             own = np.arange(first, min(first + chunk, lanes.n))
             part = lanes if len(own) == lanes.n else Lanes(lanes.chosen(own), self.axes, len(own))
-            structure, (values, gradients) = self._samples(part)
+            with renumbered(own):
+                structure, (values, gradients) = self._samples(part)
             n_values = len(values)
             total.append([_groups_sum(array) for array in [*values, *gradients]])
         assert structure is not None

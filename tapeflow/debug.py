@@ -22,7 +22,6 @@ from tapeflow.nonfinite import (
     follows_the_seed,
     look_inside,
     made_by,
-    of_sample,
 )
 from tapeflow.program import Code, Program
 from tapeflow.structure import Floats, Ints
@@ -135,7 +134,7 @@ class _Checker:
             number = self._run(slot, 1, lane)[0]
             raise NonFiniteError(
                 f"{called(number)} in the input {self.tape.slot_name(slot)} of "
-                f"{self.tape.name.removeprefix(PULLBACK)}{of_sample(sample)}",
+                f"{self.tape.name.removeprefix(PULLBACK)}",
                 sweep="forward",
                 sample=sample,
             )

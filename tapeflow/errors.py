@@ -1,5 +1,7 @@
 """The exceptions of tapeflow, each a kind of the standard exception a NumPy user would catch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -34,15 +36,35 @@ class NonFiniteError(FloatingPointError):
 
     def __init__(
         self,
-        message: str,
+        what: str,
+        told: str = "",
         *,
-        sweep: str,
+        sweep: str = "forward",
         sample: int | None = None,
         instruction: int | None = None,
         gate: str | None = None,
         location: Any = None,
         operands: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(what, told)
+        self.what, self.told = what, told
         self.sweep, self.sample, self.instruction = sweep, sample, instruction
         self.gate, self.location, self.operands = gate, location, operands or {}
+
+    def __str__(self) -> str:
+        sample = "" if self.sample is None else f", sample {self.sample}"
+        return f"{self.what}{sample}" + (f": {self.told}" if self.told else "")
+
+
+@contextmanager
+def renumbered(samples: Any) -> Iterator[None]:
+    """A block of code that runs some samples of a batch: its errors say which those are in it.
+
+    samples: their numbers, or None where they are all.
+    """
+    try:
+        yield
+    except NonFiniteError as error:
+        if samples is not None and error.sample is not None:
+            error.sample = int(samples[error.sample])
+        raise

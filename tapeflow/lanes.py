@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import settings
+from tapeflow.errors import renumbered
 from tapeflow.guards import TRUTH
 from tapeflow.legs import Leg, leg_of, needed_after, owner
 from tapeflow.memory import address_of
@@ -206,7 +207,8 @@ def _run_leg(path: Path, leg: Leg, lanes: Lanes, group: _Group) -> list[Column]:
             known = group.known[i]
             columns.append(Column(known.array[:, first : first + run[1]], known.shared))
     n = lanes.n if group.lanes is None else len(group.lanes)
-    return run_columns(leg.tape, columns, n)
+    with renumbered(group.lanes):
+        return run_columns(leg.tape, columns, n)
 
 
 def run_columns(tape: Tape, columns: Sequence[Column], n: int) -> list[Column]:

@@ -32,7 +32,7 @@ def check_results(name: str, what: str, arrays: Sequence[Any], how: str, sampled
             number = float(array[row, bad[row].argmax()])
             sample = row if sampled else None
             raise NonFiniteError(
-                f"{called(number)} in a {what} of {name}{of_sample(sample)}: "
+                f"{called(number)} in a {what} of {name}",
                 f"the sweeps have left finite numbers, and {how} overflows",
                 sweep="forward" if what == "value" else "reverse",
                 sample=sample,
@@ -89,7 +89,7 @@ def look_inside(tape: Tape, i: int, operands: Sequence[Floats], first_lane: int 
                 continue
             step = max(steps.values())
             in_step = f"step {step} of " if step else ""
-            error.args = (f"{error}, in {in_step}{op.name} ({tape.source(i)})",)
+            error.told += f", in {in_step}{op.name} ({tape.source(i)})"
             raise
         finally:
             reference.watcher.reset(before)
@@ -179,8 +179,8 @@ def made_by(
     name = tape.name.removeprefix(PULLBACK)
     location = tape.source(i)
     return NonFiniteError(
-        f"{called(number)} in the {sweep} sweep of {name} at v{i}, gate {op.name} "
-        f"({location}){of_sample(sample)}: {told}",
+        f"{called(number)} in the {sweep} sweep of {name} at v{i}, gate {op.name} ({location})",
+        told,
         sweep=sweep,
         sample=sample,
         instruction=i,
@@ -214,7 +214,3 @@ def follows_the_seed(tape: Tape, instruction: int) -> bool:
         reached = any(flows[slot : slot + size].any() for slot, size in runs)
         flows[tape.slots[i] : tape.slots[i + 1]] = reached
     return bool(flows[tape.slots[instruction]])
-
-
-def of_sample(sample: int | None) -> str:
-    return "" if sample is None else f", sample {sample}"

@@ -2,7 +2,7 @@
 
 import os
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import TracebackType
 from typing import Any
 
@@ -32,6 +32,8 @@ class Settings:
     tier: str = "auto"
     max_memory: int | None = None
     max_paths: int = 1000
+    debugging: bool = field(init=False, default=False)
+    """Whether the sweeps go one instruction at a time, and look at every number."""
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or self.threads < 1:
@@ -57,11 +59,7 @@ class Settings:
             raise ValueError(f"max_paths must be a whole number from 1 up, not {self.max_paths!r}")
         if self.tier not in TIERS:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, not {self.tier!r}")
-
-    @property
-    def debugging(self) -> bool:
-        """Whether the sweeps go one instruction at a time, and look at every number."""
-        return self.debug_nans or self.debug_infs
+        object.__setattr__(self, "debugging", self.debug_nans or self.debug_infs)
 
 
 def _available_cores() -> int:
@@ -72,7 +70,7 @@ def _available_cores() -> int:
 
 _process = Settings(threads=_available_cores())
 _overrides: ContextVar[dict[str, Any] | None] = ContextVar("tapeflow_settings", default=None)
-_names = {field.name for field in fields(Settings)}
+_names = {own.name for own in fields(Settings) if own.init}
 
 
 def current() -> Settings:

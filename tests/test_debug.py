@@ -1,5 +1,6 @@
 """debug_nans and debug_infs: the first NaN or infinity: its sample, gate, line and operands."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -356,3 +357,31 @@ def test_inside_a_branch() -> None:
         assert tpf.vmap(f)(np.array([1.0, -0.5])).tolist() == [0.0, np.log(0.5)]
         with pytest.raises(tpf.NonFiniteError, match=r"gate log .*, sample 2: v0 = -1.0, in cond"):
             tpf.vmap(f)(np.array([1.0, -0.5, -2.0]))
+
+
+def branching(x: Any) -> Any:
+    if x > 0.0:
+        return np.log(x - 1.0)
+    return np.sqrt(x + 1.0)
+
+
+@pytest.mark.parametrize("reduce", [None, "sum"])
+@pytest.mark.parametrize(("bad", "line"), [(0.5, 2), (-2.0, 3)])
+def test_samples_on_different_branches(bad: float, line: int, reduce: str | None) -> None:
+    x = np.array([2.0, -0.5, 3.0, -0.1] * 5)
+    gradient = tpf.vmap(tpf.grad(branching), reduce=reduce)
+    with debugging("nan"):
+        gradient(x)
+        x[13] = bad
+        with pytest.raises(tpf.NonFiniteError, match="sample 13") as caught:
+            gradient(x)
+    assert caught.value.sample == 13
+    assert caught.value.location.line == branching.__code__.co_firstlineno + line
+
+
+def test_an_error_goes_to_another_process_whole() -> None:
+    with debugging("nan"), pytest.raises(tpf.NonFiniteError) as caught:
+        tpf.vmap(tpf.grad(lambda x: np.log(x)))(np.array([1.0, -1.0]))
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    assert (copy.sample, copy.operands, copy.location) == (1, {"x": -1.0}, caught.value.location)

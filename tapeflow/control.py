@@ -24,6 +24,7 @@ from tapeflow.structure import Leaf, Structure
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
 from tapeflow.tracers import elementwise, is_traced, lift
+from tapeflow.tracers.number import NUMBERS
 
 
 def scan(
@@ -115,6 +116,9 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
     n = len(leaves)
     reads = (("index", 0), *_places("carry", n), *_places("const", len(captures)))
     counted = is_traced(lower) or is_traced(upper)
+    for bound in (lower, upper):
+        if not is_traced(bound) and not isinstance(bound, NUMBERS):
+            raise TypeError(f"fori_loop counts from number to number, not {bound!r} ({place})")
     phase = Phase(tape, reads, n, (), tuple(range(n)))
     loop = Loop("fori_loop", (phase,), _sizes(captures), counted=counted)
     if counted:

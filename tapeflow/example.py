@@ -30,6 +30,9 @@ def instruction_value(op: Op, parameters: Sequence[int], operands: Sequence[Floa
     """An instruction's result, shape (run, lanes), from its operands' runs, by NumPy."""
     if op.array is not None:
         return op.array.forward(list(parameters), *operands)
+    if op.python is not None:
+        rows = zip(*(run[0].tolist() for run in operands), strict=True)
+        return np.array([[op.python.forward(list(row))[1] for row in rows]])
     if len(parameters):
         operands = [run[grid.places(parameters, k)] for k, run in enumerate(operands)]
     return op.rule(*operands)[0]

@@ -9,12 +9,14 @@ parameters, which say how long its operands' runs are and how they are folded.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from textwrap import indent
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tapeflow import grid
+from tapeflow.arrays import SubTapes
 from tapeflow.errors import TapeError
 from tapeflow.guards import NONE, Guards
 from tapeflow.methods import Methods
@@ -180,9 +182,12 @@ class Tape(Methods):
         v0 = mul x x  # ...
         v1 = add v0 1  # ...
         return v1
+
+        The tapes that a loop or a branch carries follow it, indented.
         """
         lines = [
             f"v{i} = {self.op(i).name} {' '.join(self.operand_names(i))}  # {self.source(i)}"
+            + self._carried(i)
             for i in range(len(self))
         ]
         for k in reversed(range(len(self.guards))):
@@ -196,6 +201,17 @@ class Tape(Methods):
                 else [self.slot_name(slot) for slot in slots.tolist()]
             )
         return "\n".join([*lines, "return " + " ".join(results)])
+
+    def _carried(self, instruction: int) -> str:
+        """The tapes that an instruction carries, as indented text."""
+        rule = self.op(instruction).array
+        if not isinstance(rule, SubTapes):
+            return ""
+        texts = [
+            f"{tape.name}({', '.join(tape.input_names)}):\n{indent(tape.disassemble(), '  ')}"
+            for tape in rule.tapes
+        ]
+        return "".join("\n" + indent(text, "  ") for text in texts)
 
     def guard_name(self, k: int) -> str:
         """A guard as a person would write it, with its line: ``v3 == 1  # f.py:12``."""

@@ -38,8 +38,8 @@ def array_header(dtype: np.dtype[Any], n: int) -> bytes:
     return start + text.encode().ljust(_ARRAY_HEADER - 11) + b"\n"
 
 
-def write(file: IO[bytes], header: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Write a header that JSON can hold, and arrays of one axis by name."""
+def write(file: IO[bytes], header: bytes, arrays: dict[str, np.ndarray]) -> None:
+    """Write a header, which is JSON, and arrays of one axis by name."""
     digest = hashlib.sha256()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
@@ -52,7 +52,7 @@ def write(file: IO[bytes], header: Any, arrays: dict[str, np.ndarray]) -> None:
                 for part in parts:
                     out.write(part)
 
-        member(HEADER, json.dumps(header, allow_nan=False).encode())
+        member(HEADER, header)
         for name, array in arrays.items():
             numbers = np.ascontiguousarray(array)
             member(f"{name}.npy", array_header(numbers.dtype, len(numbers)), numbers)

@@ -1,6 +1,7 @@
 """Saving a tape, loading it, and pickling it as the file that it would be."""
 
 import io
+import json
 import os
 import secrets
 import sys
@@ -66,7 +67,7 @@ def _write(tape: Tape, file: IO[bytes], code: Code) -> None:
     for tapes.own in reversed(range(len(rows))):
         decoded(rows[tapes.own]["fields"], tapes)  # so that what is written can be read
     header = {"format": "tapeflow", "version": FORMAT, "byteorder": sys.byteorder, "tapes": rows}
-    container.write(file, header, arrays)
+    container.write(file, json.dumps(header, allow_nan=False).encode(), arrays)
 
 
 def _member(place: int, name: str) -> str:

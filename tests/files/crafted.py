@@ -32,7 +32,8 @@ def craft(data: bytes, change: Change) -> bytes:
 
 
 def written(header: Any, arrays: dict[str, Any]) -> bytes:
-    """A file of any header and arrays, which is whole."""
+    """A file of any header, as JSON or as its bytes, and arrays, which is whole."""
     file = io.BytesIO()
-    container.write(file, header, arrays)
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    container.write(file, text, arrays)
     return file.getvalue()

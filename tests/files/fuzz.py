@@ -1,8 +1,11 @@
 """Tape files changed at random, loaded and run in guarded memory: a program of its own.
 
-    python -m tests.files.fuzz SEED COUNT FOLDER
+    python -m tests.files.fuzz FOLDER random SEED COUNT
+    python -m tests.files.fuzz FOLDER flips TAPE
 
-It prints what became of the files, as JSON. A file whose tape kills the process is FOLDER/last.
+Random changes of eight tapes' files; or every bit of the header and of each array of one, with a
+hash that fits. It prints what became of the files, as JSON. A file whose tape kills the process is
+FOLDER/last.
 """
 
 import copy
@@ -177,20 +180,52 @@ def attempt(data: bytes, rng: np.random.Generator, last: Path) -> str:
     return "run" if guarded.exercise(tape, rng) else "not run"
 
 
-def main(seed: int, count: int, folder: Path) -> dict[str, int]:
+def random(folder: Path, seed: int, count: int) -> dict[str, int]:
     rng = np.random.default_rng(seed)
-    files = [(data, *parts(data)) for data in map(saved, seeds().values())]
+    made = seeds()
+    files = [(data, *parts(data)) for data in map(saved, made.values())]
     guarded.install()
     found: Counter[str] = Counter()
-    with tpf.config(tier="interpret", threads=2):
-        for name, (data, _, _) in zip(seeds(), files, strict=True):
-            # Unchanged, they run: so the guards and the comparison are at work.
-            assert attempt(data, rng, folder / "last") == "run", name
-        for k in range(count):
-            data = changed(rng, *files[k % len(files)])
-            found[attempt(data, rng, folder / "last")] += 1
+    for name, (data, _, _) in zip(made, files, strict=True):
+        # Unchanged, they run: so the guards and the comparison are at work.
+        assert attempt(data, rng, folder / "last") == "run", name
+    for k in range(count):
+        data = changed(rng, *files[k % len(files)])
+        found[attempt(data, rng, folder / "last")] += 1
     return dict(found)
 
 
+def flips(folder: Path, name: str) -> dict[str, int]:
+    rng = np.random.default_rng(0)
+    header, arrays = parts(saved((seeds() | {"small": small()})[name]))
+    guarded.install()
+    found: Counter[str] = Counter()
+    text = bytearray(json.dumps(header).encode())
+    for bit in range(8 * len(text)):
+        text[bit // 8] ^= 1 << bit % 8
+        found[attempt(written(bytes(text), arrays), rng, folder / "last")] += 1
+        text[bit // 8] ^= 1 << bit % 8
+    for name, array in arrays.items():
+        for bit in range(8 * array.nbytes):
+            data = bytearray(array.tobytes())
+            data[bit // 8] ^= 1 << bit % 8
+            other = arrays | {name: np.frombuffer(bytes(data), array.dtype)}
+            found[attempt(written(header, other), rng, folder / "last")] += 1
+    return dict(found)
+
+
+def small() -> Tape:
+    """A tape whose file has each kind of thing, and little of it."""
+
+    def f(x: Any, y: Any) -> Any:
+        z = np.sin(x) * y
+        return tpf.checkpoint(lambda z: np.sum(z))(z if y > 0.0 else x)
+
+    return tpf.record(f, np.ones(2), 1.0)
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))))
+    run = {"random": random, "flips": flips}[sys.argv[2]]
+    arguments = [int(a) if a.isdigit() else a for a in sys.argv[3:]]
+    with tpf.config(tier="interpret", threads=2):
+        print(json.dumps(run(Path(sys.argv[1]), *arguments)))  # type: ignore[operator]

@@ -222,7 +222,7 @@ def _raise(found: Layout) -> None:
     """Give each vertex its height."""
     vertices = found.vertices
     for layer in found.layers:
-        y = 0.0
+        y = -0.5 * sum(vertices[k].up + vertices[k].down + GAP for k in layer)
         for k in layer:
             y += vertices[k].up
             vertices[k].y = y
@@ -244,15 +244,18 @@ def _raise(found: Layout) -> None:
                         (vertices[link.target].y + link.offset, _weight(vertices, link))
                         for link in found.out[k]
                     ]
-                weight = sum(w for _, w in pulls)
-                wish = sum(y * w for y, w in pulls) / weight if weight else vertices[k].y
-                wishes.append(wish)
-                weights.append(weight or 0.01)
+                weight = (0.0 if both and pulls else _INWARDS) + sum(w for _, w in pulls)
+                wishes.append(sum(y * w for y, w in pulls) / weight)
+                weights.append(weight)
             for k, y in zip(layer, _apart(found, layer, wishes, weights), strict=True):
                 vertices[k].y = y
     top = min((v.y - v.up for v in vertices), default=0.0)
     for vertex in vertices:
         vertex.y -= top
+
+
+_INWARDS = 0.05
+"""How strongly everything is drawn to one height, so that a long graph does not wander off."""
 
 
 def _weight(vertices: Sequence[Vertex], link: Link) -> float:

@@ -29,7 +29,7 @@ from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
 from tapeflow.implicit import implicit
 from tapeflow.settings import config
-from tapeflow.sparsity import sparse_hessian, sparse_jacobian
+from tapeflow.sparsity import scatter_jacobian, sparse_hessian, sparse_jacobian
 from tapeflow.tape import Tape
 from tapeflow.tracers.plain import concrete
 from tapeflow.vmap import vmap
@@ -71,6 +71,7 @@ __all__ = [
     "optim",
     "record",
     "scan",
+    "scatter_jacobian",
     "sparse_hessian",
     "sparse_jacobian",
     "sparsity",

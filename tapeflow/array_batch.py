@@ -9,7 +9,7 @@ from tapeflow import blocks, settings
 from tapeflow.array_program import ArrayProgram
 from tapeflow.batch import BatchProgram
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Tables
-from tapeflow.columns import Columns, table_of
+from tapeflow.columns import Columns, staging_rows, table_of
 from tapeflow.groups import Flags
 from tapeflow.loop_kernels import keep_within
 from tapeflow.memory import aligned
@@ -115,17 +115,24 @@ class ArrayBatch(BatchProgram):
         self.work = self.arrays.work
         if self.arrays.controls:
             self.widest = _WIDEST_LOOPS
-        self.ready = Ready(self.arrays, len(self._sums))
+        room = 0 if reduced or not with_value else staging_rows(tape.output_structure)
+        self.ready = Ready(self.arrays, len(self._sums), room)
 
     def tables(self, program: Any, values: Columns, gradients: Columns) -> Tables:
         inputs, stored = program.value_rows[self.lane_inputs], NO_ROWS
+        staged = NO_ROWS[0]
         if not self.reduced:
             # Gradients are values too.
             stored = gradients.tables(self.gradient_rows, self.lane_wanted)
             if self.with_value:
-                own = values.tables(self.output_rows, self.lane_outputs)
+                slots = self.output_slots
+                rows = program.value_rows[slots]
+                places = np.where(program.lane[slots], rows, ~program.places[slots])
+                staged = values.staged_table(places)
+                alone = self.lane_outputs[~values.staged[self.lane_outputs]]
+                own = values.tables(places[alone], alone)
                 stored = tuple(map(np.concatenate, zip(own, stored, strict=True)))  # type: ignore[assignment]
-        return Tables(inputs, NO_ROWS[0], self._sums, stored, NO_ROWS, NO_ROWS[0])
+        return Tables(inputs, NO_ROWS[0], self._sums, staged, stored, NO_ROWS, NO_ROWS[0])
 
     def _gradient_keys(self, outer: Sequence[int]) -> Ints:
         """What is summed for each number of the gradients: a row, or a product of two.
@@ -190,6 +197,7 @@ class _ArrayRun(Run):
         ):
             if columns is self.values and not batch.with_value:
                 continue
+            chosen = chosen[~columns.staged[chosen]] if columns is self.values else chosen
             places = batch.arrays.places[slots[chosen]]
             columns.fill(chosen, scale * self.shared[places] + 0.0)
         if self.reduce:

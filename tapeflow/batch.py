@@ -77,28 +77,32 @@ class BatchProgram:
         self.output_sums, self.gradient_sums = results or (place[:0], place[:0])
 
         self.work = len(program.lane_forward) + len(program.lane_reverse)
-        self.ready = Ready(program, len(self._summed))
+        room = 0 if reduced or not with_value else staging_rows(tape.output_structure)
+        self.ready = Ready(program, len(self._summed), room)
         self.tier_up = TierUp(self._fused, self._adopt)
 
     def _fused(self) -> Program:
         return Program(self.tape, *self._use, True, self._columns, self._most_rows)
 
     def _adopt(self, program: Program) -> None:
-        self.ready = Ready(program, self.ready.n_sums)
+        self.ready = Ready(program, self.ready.n_sums, self.ready.staging)
 
     def tables(self, program: Program, values: Columns, gradients: Columns) -> "Tables":
         """Which rows a program's sweep of a block starts from, and what becomes of others."""
         slots, odd = self._summed // 2, self._summed % 2
         summed = np.where(odd == 1, program.cotangent_rows[slots], program.value_rows[slots])
         direct = program.direct[self.gradient_slots]
+        own = self.with_value and not self.reduced
+        outputs = self.tape.outputs.astype(np.int64)
+        places = np.where(program.lane[outputs], program.value_rows[outputs], ~outputs)
+        alone = self.lane_outputs[~values.staged[self.lane_outputs]] if own else self.lane_outputs
         rows = program.cotangent_rows[self.gradient_slots]
         return Tables(
             inputs=program.value_rows[self.lane_inputs],
             seeds=_seeds(program),
             sums=table_of(summed, odd, 0),
-            outputs=values.tables(program.value_rows[self.output_slots], self.lane_outputs)
-            if self.with_value and not self.reduced
-            else NO_ROWS,
+            staged=values.staged_table(places) if own else NO_ROWS[0],
+            outputs=values.tables(places[alone], alone) if own else NO_ROWS,
             gradients=gradients.tables(rows[~direct], self.lane_wanted[~direct])
             if not self.reduced
             else NO_ROWS,
@@ -137,7 +141,7 @@ class BatchProgram:
         if fits or most == self._most_rows:
             return
         self._most_rows = most
-        self.ready = Ready(Program(self.tape, *self._use, most_rows=most), self.ready.n_sums)
+        self._adopt(Program(self.tape, *self._use, most_rows=most))
         self.tier_up = TierUp(self._fused, self._adopt)
 
     def _new_run(self, source: Source, n_lanes: int, reduce: str | None) -> Run:

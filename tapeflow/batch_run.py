@@ -44,6 +44,9 @@ class Source:
     addresses: of sample 0; strides: in bytes, 0 for an input that all samples share; sizes: bytes
     of a number, 8 or 4. ``keep`` holds the arrays, to keep them alive. values, gradients: the dtype
     of each leaf of the output, and of each wanted leaf's gradients.
+
+    indices: addresses of the 32-bit index of sample 0, of an input that is element index of those
+    that ``strides`` are between; 0 for an input that is none. index_strides: in bytes.
     """
 
     addresses: Ints
@@ -53,6 +56,8 @@ class Source:
     keep: tuple[Any, ...]
     values: Sequence[Any]
     gradients: Sequence[Any]
+    indices: Ints | None = None
+    index_strides: Ints | None = None
 
     def first_sample(self) -> Floats:
         """The inputs of sample 0."""
@@ -64,8 +69,8 @@ class Source:
 class Ready:
     """A program with memory for the threads that run it."""
 
-    def __init__(self, program: Any, n_sums: int) -> None:
-        self.program, self.n_sums = program, n_sums
+    def __init__(self, program: Any, n_sums: int, staging: int = 0) -> None:
+        self.program, self.n_sums, self.staging = program, n_sums, staging
         self._free: dict[int, list[Workspace]] = {}
 
     @property
@@ -81,7 +86,7 @@ class Ready:
             # Pointers stand before the rows, whose first begins a cache line.
             before = -(-self.program.n_pointers // GROUP) * GROUP
             return (
-                aligned(self.program.n_value_rows * width),
+                aligned((self.program.n_value_rows + self.staging) * width),
                 aligned(before + self.program.n_cotangent_rows * width)[before:],
                 aligned((blocks.LEVELS, self.n_sums * GROUP)),
             )
@@ -101,6 +106,7 @@ class Tables:
     inputs: Ints
     seeds: Ints
     sums: Ints
+    staged: Ints
     outputs: tuple[Ints, Ints]
     gradients: tuple[Ints, Ints]
     direct: Ints
@@ -180,6 +186,9 @@ class Run:
         chosen, source = batch.lane_inputs, self.source
         inputs = table_of(tables.inputs, source.addresses[chosen], source.strides[chosen])
         sizes = source.sizes[chosen]
+        gathered = _NO_ROWS
+        if source.indices is not None:
+            inputs, sizes, gathered = _apart(inputs, sizes, source, chosen)
         columns = (sizes == 8) & (inputs[:, 2] == 8)
         read = inputs[columns], *by_size(inputs[~columns], sizes[~columns])
         results = sum(array.nbytes for array in self.values.arrays + self.gradients.arrays)
@@ -192,6 +201,7 @@ class Run:
         job[blocks.BATCH_REVERSE] = program.lane_reverse.address
         job[blocks.BATCH_N_REVERSE] = len(program.lane_reverse)
         job[blocks.BATCH_SHARED] = address_of(self.shared)
+        job[blocks.BATCH_STAGING] = program.n_value_rows
         placed = (
             (blocks.BATCH_COLUMNS, read[0]),
             (blocks.BATCH_INPUTS, read[1]),
@@ -203,6 +213,8 @@ class Run:
             (blocks.BATCH_GRADIENTS, tables.gradients[0]),
             (blocks.BATCH_SINGLE_GRADIENTS, tables.gradients[1]),
             (blocks.BATCH_REDUCED, tables.sums),
+            (blocks.BATCH_GATHERED, gathered),
+            (blocks.BATCH_STAGED, tables.staged),
         )
         # One after the other: asking an array for its address takes a microsecond.
         together = np.concatenate([table for _, table in placed])
@@ -277,7 +289,7 @@ class Run:
 
     def _check_tasks(self, tasks: Iterator[int], size: int, n_blocks: int) -> None:
         """As `_run_tasks`, after looking for the first NaN of each block."""
-        checked = Ready(self.program.unfused, self.n_sums)
+        checked = Ready(self.program.unfused, self.n_sums, self.ready.staging)
         values, cotangents, _ = checked.workspace(self.width)
         job = self._job(checked)
         for block in range(n_blocks):
@@ -293,7 +305,8 @@ class Run:
         scale = float(self.n_lanes) if self.reduce == "sum" else 1.0
         shared_slots = tape.outputs[batch.shared_outputs]
         if batch.with_value:
-            self.values.fill(batch.shared_outputs, scale * self.shared[shared_slots])
+            alone = batch.shared_outputs[~self.values.staged[batch.shared_outputs]]
+            self.values.fill(alone, scale * self.shared[tape.outputs[alone]])
         if self.reduce:
             if batch.with_value:
                 self.values.fill(batch.lane_outputs, totals[batch.output_sums])
@@ -322,3 +335,17 @@ class Run:
             groups = groups[:, :half] + groups[:, half:]
         totals: Floats = groups[:, 0] + 0.0
         return totals / self.n_lanes if self.reduce == "mean" else totals
+
+
+def _apart(inputs: Ints, sizes: Ints, source: Source, chosen: Ints) -> tuple[Ints, Ints, Ints]:
+    """The table of the inputs that are read in place, their sizes, and that of the gathered ones.
+
+    A gathered input has two rows: see `staging.gather_lanes`.
+    """
+    assert source.indices is not None
+    assert source.index_strides is not None
+    indices, steps = source.indices[chosen], source.index_strides[chosen]
+    own = np.flatnonzero(indices)
+    rest = np.flatnonzero(indices == 0)
+    pairs = np.concatenate([inputs[own], table_of(indices[own], steps[own], 0)], axis=1)
+    return inputs[rest], sizes[rest], pairs.reshape(-1, 3)

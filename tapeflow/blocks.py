@@ -15,6 +15,7 @@ from tapeflow.addresses import (
 )
 from tapeflow.interpreter import INT, JOB, VOID, execute, fill_zero
 from tapeflow.jit import compiled
+from tapeflow.staging import gather_lanes, store_staged
 from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_tile_out
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
@@ -23,6 +24,8 @@ from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_
 # rows of values that is reduced has the place of one, PRODUCT and the place to put the product in,
 # and that of the other. What is SINGLE lies as float32 in the caller's arrays; rows are float64.
 # COLUMNS are inputs that lie there as in a row, DIRECT the gradients that kernels store there.
+# GATHERED are inputs read by an index, STAGED values that lie side by side (see `staging`), put in
+# order from the row STAGING on.
 (
     BATCH_LANES,
     BATCH_WIDTH,
@@ -53,8 +56,13 @@ from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_
     BATCH_N_SINGLE_GRADIENTS,
     BATCH_REDUCED,
     BATCH_N_REDUCED,
+    BATCH_GATHERED,
+    BATCH_N_GATHERED,
+    BATCH_STAGED,
+    BATCH_N_STAGED,
+    BATCH_STAGING,
     BATCH_SIZE,
-) = range(30)
+) = range(35)
 
 PRODUCT = 2
 
@@ -238,12 +246,16 @@ def load_block(job, values, first, n, lanes):
     load_lanes(table, n_rows, 8, values, first, n, lanes)
     table, n_rows = job[BATCH_SINGLE_INPUTS], job[BATCH_N_SINGLE_INPUTS]
     load_lanes(table, n_rows, 4, values, first, n, lanes)
+    gather_lanes(job[BATCH_GATHERED], job[BATCH_N_GATHERED] // 2, values, first, n, lanes)
 
 
 @compiled()
 def store_block(job, values, cotangents, first, n, lanes):
     """Copy a block's values and gradients out."""
     stream = job[BATCH_STREAM]
+    staging = values + 8 * lanes * job[BATCH_STAGING]
+    table, n_rows = job[BATCH_STAGED], job[BATCH_N_STAGED]
+    store_staged(table, n_rows, values, job[BATCH_SHARED], staging, first, n, lanes, stream)
     table, n_rows = job[BATCH_OUTPUTS], job[BATCH_N_OUTPUTS]
     store_lanes(table, n_rows, 8, values, first, n, lanes, stream)
     table, n_rows = job[BATCH_SINGLE_OUTPUTS], job[BATCH_N_SINGLE_OUTPUTS]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import staging
 from tapeflow.memory import address_of
-from tapeflow.structure import Floats, Ints
+from tapeflow.structure import Floats, Ints, Structure
 
 
 def table_of(*columns: Any) -> Ints:
@@ -87,6 +88,15 @@ def _side_by_side(rows: int, sizes: tuple[int, ...]) -> tuple[Ints, Ints, Ints]:
     return np.concatenate(offsets), np.concatenate(strides), np.full(sum(sizes), 8)
 
 
+def staging_rows(structure: Structure) -> int:
+    """How many rows of lanes there must be room for, to store results of a structure side by side.
+
+    They are put in order there; and as many numbers may be the same for all samples.
+    """
+    sizes = (leaf.size for leaf in structure.leaves)
+    return 2 * max((size for size in sizes if size <= staging.MOST), default=0)
+
+
 class Columns:
     """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf.
 
@@ -102,6 +112,14 @@ class Columns:
         name: str,
     ) -> None:
         n = sum(sizes)
+        self.staged = np.repeat(
+            [
+                rows > 1 and staging.FEWEST <= size <= staging.MOST and dtype == np.float64
+                for size, dtype in zip(sizes, dtypes, strict=False)
+            ],
+            sizes,
+        ).astype(np.bool_)
+        """Whether each is stored side by side with its leaf's others, by way of the cache."""
         # A single row is one run of numbers, which the leaves' arrays are views of.
         self._row = np.empty(n) if rows == 1 else None
         self.arrays: list[Floats] = []
@@ -137,6 +155,18 @@ class Columns:
         """
         table = table_of(places, self.addresses[columns], self.strides[columns])
         return by_size(table, self.item_sizes[columns])
+
+    def staged_table(self, places: Ints) -> Ints:
+        """The table of the staged columns (`staging.store_staged`); places: of all columns."""
+        tables, first = [np.empty((0, 3), np.int64)], 0
+        for array in self.arrays:
+            size = array.shape[1]
+            own = np.arange(first, first + size)
+            if size and self.staged[first]:
+                head = np.array([[size, self.addresses[first], self.strides[first]]])
+                tables += [head, table_of(places[own], 0, 0)]
+            first += size
+        return np.concatenate(tables)
 
     def fill(self, columns: Ints, numbers: Floats) -> None:
         """Write one number down each of some columns."""

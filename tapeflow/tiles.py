@@ -43,6 +43,12 @@ if config.DISABLE_JIT:
                 else:
                     store_float(place, 8 * j, number + 0.0)
 
+    def turn_rows(target: int, target_step: int, offset: int, *rows: int) -> None:
+        for j, row in enumerate(rows):
+            for k in range(GROUP):
+                number = load_float(row, offset + 8 * k)
+                store_float(target + k * target_step, 8 * j, number)
+
     def stream_group(target: int, source: int) -> None:
         for k in range(0, 8 * GROUP, 8):
             store_float(target, k, load_float(source, k) + 0.0)
@@ -124,7 +130,18 @@ else:
                 return builder.load(place, align=8, typ=_VECTOR)
             return builder.fpext(builder.load(place, align=4, typ=_SINGLES), _VECTOR)
 
-        rows = [load(j) for j in range(GROUP)]
+        rows = _transposed(builder, [load(j) for j in range(GROUP)])
+        zero = ir.Constant(_VECTOR, [0.0] * GROUP)
+        for j, row in enumerate(rows):
+            # Adding zero makes the sweeps' negative zeros positive.
+            number = builder.fadd(row, zero) if out else row
+            if out and single:
+                number = builder.fptrunc(number, _SINGLES)
+            builder.store(number, at(target, target_step, j), align=4 if single else 8)
+        return context.get_dummy_value()
+
+    def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+        """Eight vectors as the columns of what they were the rows of."""
         kind = ir.VectorType(_INT32, GROUP)
         for s in (1, 2, 4):
             # Swap the off-diagonal squares of s x s numbers.
@@ -135,14 +152,25 @@ else:
                     a, b = rows[j], rows[j + s]
                     rows[j] = builder.shuffle_vector(a, b, low)
                     rows[j + s] = builder.shuffle_vector(a, b, high)
-        zero = ir.Constant(_VECTOR, [0.0] * GROUP)
-        for j, row in enumerate(rows):
-            # Adding zero makes the sweeps' negative zeros positive.
-            number = builder.fadd(row, zero) if out else row
-            if out and single:
-                number = builder.fptrunc(number, _SINGLES)
-            builder.store(number, at(target, target_step, j), align=4 if single else 8)
-        return context.get_dummy_value()
+        return rows
+
+    @intrinsic
+    def turn_rows(
+        typing: Any, target: Any, target_step: Any, offset: Any,
+        a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any,
+    ) -> Any:  # fmt: skip
+        """As `turn_tile`, of eight rows at addresses of their own, from an offset on."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            place, step, start = args[:3]
+            sources = [_at(builder, row, start) for row in args[3:]]
+            rows = [builder.load(source, align=8, typ=_VECTOR) for source in sources]
+            for j, row in enumerate(_transposed(builder, rows)):
+                own = _at(builder, place, builder.mul(step, ir.Constant(_INT64, j)))
+                builder.store(row, own, align=8)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 11), emit
 
     def _turning(out: bool, args: Any) -> Any:
         """The typing and code of a transposition; its last argument is known to the compiler."""

@@ -43,6 +43,7 @@ ORDER = [
     "kernels",
     "addresses",
     "tiles",
+    "staging",
     "interpreter",
     "blocks",
     "groups",

@@ -9,9 +9,12 @@ from tapeflow.sparsity.coloring import (
 )
 from tapeflow.sparsity.patterns import hessian_pattern, jacobian_pattern
 from tapeflow.sparsity.plans import SparsePlan, sparse_hessian, sparse_jacobian
+from tapeflow.sparsity.scatter import NormalEquations, ScatterPlan, scatter_jacobian
 
 __all__ = [
     "Coloring",
+    "NormalEquations",
+    "ScatterPlan",
     "SparsePlan",
     "color_both",
     "color_columns",
@@ -19,6 +22,7 @@ __all__ = [
     "color_symmetric",
     "hessian_pattern",
     "jacobian_pattern",
+    "scatter_jacobian",
     "sparse_hessian",
     "sparse_jacobian",
 ]

@@ -115,7 +115,8 @@ class Compressed:
 
 def _seeds(colors: Any) -> Floats:
     """A row for each colour, 1 where it is."""
-    return (colors == np.arange(colors.max() + 1)[:, None]).astype(np.float64)
+    seeds: Floats = (colors == np.arange(colors.max() + 1)[:, None]).astype(np.float64)
+    return seeds
 
 
 def _flat_treedef(n: int) -> Any:

@@ -1,5 +1,6 @@
 """Which entries of a Jacobian or a Hessian can be other than zero."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,9 +51,18 @@ class Pattern:
 
     def matrix(self, data: Any) -> Any:
         """The matrix with these numbers, as a csr_array."""
+        # SciPy looks through all indices to make one, so that is done once.
+        matrix = copy.copy(self._empty)
+        matrix.data = data
+        return matrix
+
+    @cached_property
+    def _empty(self) -> Any:
+        """A matrix of the structure; its numbers are no memory."""
         from scipy.sparse import csr_array
 
-        matrix = csr_array((data, *self.index_arrays), shape=(self.n_rows, self.n_columns))
+        nothing = np.broadcast_to(np.float64(0.0), self.nnz)
+        matrix = csr_array((nothing, *self.index_arrays), shape=(self.n_rows, self.n_columns))
         matrix.has_canonical_format = True
         return matrix
 

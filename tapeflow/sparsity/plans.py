@@ -189,12 +189,14 @@ class SparsePlan:
 
     def __repr__(self) -> str:
         m, n = self.shape
-        return f"<{self.__name__}: {m} x {n}, {self.nnz} entries, {self.n_colors} colours, {self.mode}>"
+        found = f"{self.nnz} entries, {self.n_colors} colours, {self.mode}"
+        return f"<{self.__name__}: {m} x {n}, {found}>"
 
     def _data(self, prepared: _Prepared, leaves: Sequence[Any]) -> Floats:
         if not prepared.pattern.nnz:
             return np.empty(0)
-        return prepared.method.recover(prepared.compressed(leaves)[None])[0]
+        found: Floats = prepared.method.recover(prepared.compressed(leaves)[None])[0]
+        return found
 
     def _at(self, args: tuple[Any, ...]) -> tuple[_Prepared, list[Any]]:
         """What is prepared for the tape of some arguments, and their leaves."""

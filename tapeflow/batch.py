@@ -7,7 +7,7 @@ import numpy as np
 from tapeflow import settings
 from tapeflow.addresses import GROUP
 from tapeflow.batch_run import NO_ROWS, Ready, Run, Source, Tables
-from tapeflow.columns import Columns, Recycler, table_of
+from tapeflow.columns import Columns, Recycler, staging_rows, table_of
 from tapeflow.groups import Flags
 from tapeflow.memory import address_of
 from tapeflow.program import Program

@@ -143,7 +143,7 @@ class ArraySample:
             self._execute(values, threads)
         else:
             execute(code.address, len(code), address, 0, 0, 1)
-        raise_pending(address)
+        raise_pending(address, self.program.tape, lambda: self.program.places[:, None])
         results = workspace.next_results()
         for source, target in self.moves:
             np.add(values[source], 0.0, out=results[target])

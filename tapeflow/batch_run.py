@@ -170,7 +170,13 @@ class Run:
 
     def _raise_errors_of_gates(self) -> None:
         if self.program.has_python_gates:
-            raise_pending(address_of(self.shared))
+            raise_pending(address_of(self.shared), self.program.tape, self._places)
+
+    def _places(self) -> Ints:
+        """Where each slot's number is: its row or, if lanes share it, among the single numbers."""
+        program = self.program
+        single = getattr(program, "places", np.arange(program.tape.n_slots))
+        return np.stack([program.value_rows, np.where(program.lane, -1, single)], axis=1)
 
     def _job(self, ready: Ready) -> Ints:
         """The compiled sweep's job, for a program."""

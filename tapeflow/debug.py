@@ -173,7 +173,7 @@ class _Checker:
         shared = self.shared_values.ctypes.data
         lanes = self.values.shape[1]
         execute(code.address + 4 * place, 1, values, self.cotangents.ctypes.data, shared, lanes)
-        raise_pending(shared)
+        raise_pending(shared, self.tape)
         return place + int(code.stream[place])
 
     def _rows(self, first: int, last: int) -> Floats:

@@ -20,7 +20,7 @@ def checked_leaves(tape: Tape, args: tuple[Any, ...]) -> list[Any]:
     structure = tape.input_structure
     if treedef != structure.treedef:
         raise StructureError(
-            f"{tape.name} was recorded for arguments of structure {_show(structure.treedef)}, "
+            f"{named(tape)} was recorded for arguments of structure {_show(structure.treedef)}, "
             f"not {_show(treedef)}: record it again for these"
         )
     for k, (leaf, expected) in enumerate(zip(leaves, structure.leaves, strict=True)):
@@ -30,10 +30,15 @@ def checked_leaves(tape: Tape, args: tuple[Any, ...]) -> list[Any]:
         if found != expected:
             name = tape.input_names[k]
             raise StructureError(
-                f"{tape.name} was recorded for {name} {_kind(expected)}, not {_kind(found)}: "
+                f"{named(tape)} was recorded for {name} {_kind(expected)}, not {_kind(found)}: "
                 "record it again for these"
             )
     return leaves
+
+
+def named(tape: Tape) -> str:
+    """A tape's name, with the first line that it was recorded from."""
+    return f"{tape.name} ({tape.sources[0]})" if tape.sources else tape.name
 
 
 def _show(treedef: Any) -> str:
@@ -57,7 +62,7 @@ def value_and_grad(tape: Tape, *args: Any) -> tuple[Any, Any]:
     leaves = checked_leaves(tape, args)
     if len(tape.outputs) != 1:
         raise StructureError(
-            f"{tape.name} gives {len(tape.outputs)} numbers, and a gradient is of one: "
+            f"{named(tape)} gives {len(tape.outputs)} numbers, and a gradient is of one: "
             "use forward and backward with a seed"
         )
     results = results_where_guards_hold(tape, slice(0, tape.n_inputs), leaves)
@@ -148,7 +153,7 @@ def _write_seed(tape: Tape, seed: Any, workspace: "Workspace") -> None:
     leaves, treedef = flatten(seed)
     if treedef != structure.treedef or tuple(map(leaf_of, leaves)) != structure.leaves:
         raise StructureError(
-            f"{tape.name} gives {len(tape.outputs)} numbers, as {_show(structure.treedef)}: "
+            f"{named(tape)} gives {len(tape.outputs)} numbers, as {_show(structure.treedef)}: "
             "pass a seed of the same structure and shapes"
         )
     structure.pack(leaves, workspace.seeds)

@@ -140,7 +140,9 @@ class SampleProgram:
             job[vm.SAMPLE_REVERSE] *= reverse
             vm.run_sample(job.ctypes.data)
         if self._checks_gates:
-            raise_pending(workspace.values.ctypes.data)
+            tape, fused = self.program.tape, workspace.program.fused
+            places = None if fused else lambda: np.arange(tape.n_slots)[:, None]
+            raise_pending(workspace.values.ctypes.data, tape, places)
 
     def results(self, leaves: Any) -> Floats:
         """Outputs, and with a reverse sweep gradients, at these leaves: a fresh array."""

@@ -276,3 +276,65 @@ def test_a_backward_that_cannot_be_recorded_is_named_with_the_order() -> None:
     ):
         with pytest.raises(tpf.GateError, match=message):
             second()
+
+
+@tpf.gate
+class Picky:
+    """Takes numbers below two."""
+
+    def forward(self, x: float) -> Any:
+        if x > 2.0:
+            raise ValueError(f"{x} is too large")
+        return x
+
+    def backward(self, dz: float) -> Any:
+        if self.limit is not None:
+            raise ValueError("no way back")
+        return [dz]
+
+    def __init__(self, limit: Any = None) -> None:
+        self.limit = limit
+
+
+def picky(x: Any) -> Any:
+    y = Picky()(x) * 0.5
+    z = Picky()(x * 3.0)
+    return y + z
+
+
+def stuck(x: Any) -> Any:
+    y = x * 2.0
+    return Picky("stuck")(y) + Picky()(x)
+
+
+@pytest.mark.parametrize("tier", ["interpret", "fused"])
+@pytest.mark.parametrize("kind", ["sample", "batch", "shared", "array"])
+def test_an_error_names_the_line(kind: str, tier: str) -> None:
+    """Of two gates alike, the one that raises."""
+
+    def run(f: Any, x: float) -> Any:
+        if kind == "sample":
+            return tpf.grad(f)(x)
+        if kind == "batch":
+            return tpf.vmap(tpf.grad(f))(np.array([0.5] * 20 + [x]))
+        if kind == "shared":
+            both = tpf.vmap(tpf.grad(lambda w, x: f(w) * x), in_axes=(None, 0), reduce="sum")
+            return both(x, np.ones(20))
+        return tpf.grad(lambda x: np.sum(f(x) * np.ones(2)))(np.array([x, 0.5]))
+
+    with tpf.config(tier=tier):
+        run(picky, 0.5)
+        first = picky.__code__.co_firstlineno
+        with pytest.raises(tpf.GateError) as caught:
+            run(picky, 1.0)
+        message = str(caught.value)
+        assert message.startswith("gate Picky: forward raised ValueError: 3.0 is too large (")
+        # Where one sample's kernels have several instructions it is one of the gate's lines.
+        one = kind != "sample" or tier == "interpret"
+        assert (
+            f"({'' if one else f'test_gates.py:{first + 1} or '}test_gates.py:{first + 2})"
+            in message
+        )
+        assert isinstance(caught.value.__cause__, ValueError)
+        with pytest.raises(tpf.GateError, match=r"backward raised .* \(test_gates.py:\d+"):
+            run(stuck, 0.5)

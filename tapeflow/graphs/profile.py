@@ -158,7 +158,7 @@ def _numbers(tape: Tape, inputs: Floats) -> tuple[Times, Times]:
     for code in (program.shared_forward, program.shared_reverse):
         run = _Runner(code, values, cotangents)
         run(code.stream, len(code))
-        raise_pending(values.ctypes.data)
+        raise_pending(values.ctypes.data, tape)
         found.append(run.measured(tape, code.instructions))
     return found[0], found[1]
 

@@ -7,20 +7,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tapeflow.errors import GateError
+from tapeflow.tape import Tape
+
 _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 
-# The first exception of each evaluation, by the address of its single numbers.
-_raised: dict[int, BaseException] = {}
+# The first exception of each evaluation, by the address of its single numbers; and where the result
+# of its instruction lies.
+_raised: dict[int, tuple[BaseException, int]] = {}
 
 
-def raise_pending(evaluation: int) -> None:
-    """Raise what a gate's Python code has raised in the evaluation, if anything.
+def raise_pending(evaluation: int, tape: Tape, places: Callable[[], Any] | None = None) -> None:
+    """Raise what a gate's Python code has raised in the evaluation, if anything, with its line.
 
-    evaluation: the address of its array of single numbers, which no other one shares.
+    evaluation: the address of its array of single numbers, which no other one shares. tape: what
+    runs. places: gives for each slot the places where its number may lie; if None, nobody knows.
     """
-    error = _raised.pop(evaluation, None)
-    if error is not None:
+    if evaluation not in _raised:
+        return
+    error, place = _raised.pop(evaluation)
+    if not isinstance(error, GateError):
         raise error
+    gate = str(error).partition(":")[0].removeprefix("gate ")
+    own = [i for i in range(len(tape)) if tape.op(i).name == gate]
+    found = None if places is None else places()
+    there = [i for i in own if found is not None and place in found[tape.slots[i]]]
+    # One instruction but where results have shared a place; then the lines it may be.
+    lines = dict.fromkeys(str(tape.source(i)) for i in there or own)
+    at = f" ({' or '.join(lines)})" if lines else ""
+    raise GateError(f"{error}{at}") from error.__cause__
 
 
 class GateKernels:
@@ -96,7 +111,7 @@ def guarded(method: Callable[[int, int, int, int, int], None]) -> Any:
             if evaluation not in _raised:
                 method(values, cotangents or 0, single or 0, record, lanes)
         except BaseException as error:
-            _raised.setdefault(evaluation, error)
+            _raised.setdefault(evaluation, (error, int(record_at(record, 1)[0])))
 
     return _KERNEL(call)
 

@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tapeflow import rules, special_rules
-from tapeflow.arrays import RULES, ArrayRule, ZeroRule
+from tapeflow.arrays import RULES, ArrayRule, SubTapes, ZeroRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,3 +203,17 @@ BY_UFUNC = {ufunc: op for op in OPS for ufunc in op.ufuncs}
 assert len(BY_OPCODE) == len(BY_NAME) == len(OPS), "an opcode or a name stands twice"
 assert max(BY_OPCODE) < FIRST_GATE
 assert {op.name for op in OPS if op.array} == RULES.keys(), "an array rule has no row"
+
+
+def op_of(rule: SubTapes) -> Op:
+    """The op of a loop or a branch: one, however often it is recorded."""
+    if rule.op is None:
+        object.__setattr__(
+            rule, "op", Op(FIRST_GATE, rule.name, -1, _refuse, "", rule.name, array=rule)
+        )
+    op: Op = rule.op
+    return op
+
+
+def _refuse(*operands: Any) -> NoReturn:
+    raise TypeError("a loop or a branch carries tapes, and has no rule for numbers")

@@ -205,3 +205,18 @@ def test_errors_name_the_line_and_both_shapes() -> None:
         tpf.while_loop(lambda c: c > 0.0, lambda c: c, np.ones(2))
     with pytest.raises(tpf.StructureError, match="branches of cond"):
         tpf.grad(lambda x: tpf.cond(x > 0, lambda: x, lambda: (x, x)))(1.0)
+
+
+def test_what_is_not_read_of_a_result_is_not_computed() -> None:
+    def f(x: Any) -> Any:
+        state = tpf.while_loop(
+            lambda s: s[1] > 0.1, lambda s: (s[0] * x, s[1] * 0.5, s[2] + np.exp(x)), (x, x, 1.0)
+        )
+        _, (ys, zs) = tpf.scan(lambda c, b: (c + b, (c * x, np.sin(c))), x, np.ones(3))
+        return state[0] + np.sum(ys) + tpf.cond(x > 0.0, lambda: (x, x * x), lambda: (x, 1.0))[0]
+
+    tape = tpf.function(f).tape(1.5)
+    text = tape.disassemble()
+    assert "exp" not in text and "sin" not in text and "square" not in text
+    assert abs(tpf.record(f, 1.5)(1.5) - tape(1.5)) == 0.0
+    assert same_bits(tpf.grad(f)(1.5), tpf.record(f, 1.5).value_and_grad(1.5)[1])

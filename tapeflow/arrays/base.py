@@ -114,6 +114,15 @@ class SubTapes(ArrayRule):
         """The length of each part of the result."""
         raise NotImplementedError
 
+    def narrowed(
+        self, p: Parameters, needed: Sequence[bool]
+    ) -> tuple["SubTapes", list[int], list[bool]] | None:
+        """The same with only the parts of its result that are needed, if that is less.
+
+        Then also which operands it keeps, in its order, and which parts of the result.
+        """
+        raise NotImplementedError
+
     def work(self, p: Parameters) -> int:
         """About how many instructions it runs."""
         raise NotImplementedError

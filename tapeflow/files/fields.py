@@ -13,8 +13,7 @@ from tapeflow.arrays.base import SubTapes
 from tapeflow.errors import TapeError
 from tapeflow.files import checks, structures, subtapes
 from tapeflow.guards import KINDS, NONE, Guards
-from tapeflow.loops.record import op_of
-from tapeflow.ops import Op
+from tapeflow.ops import Op, op_of
 from tapeflow.structure import Structure
 from tapeflow.tape import Location, Tape
 

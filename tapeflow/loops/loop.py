@@ -88,6 +88,20 @@ class Loop(SubTapes):
     def inits(self) -> tuple[int, ...]:
         return tuple(size for phase in self.phases for size in phase.carries)
 
+    def narrowed(
+        self, p: Parameters, needed: Sequence[bool]
+    ) -> tuple["Loop", list[int], list[bool]] | None:
+        from tapeflow.loops.trim import trimmed
+
+        n_counts = int(self.start is not None)
+        n_finals = len(needed) - n_counts - len(self.ys)
+        flags = list(needed[n_counts:])
+        if all(flags):
+            return None
+        found = trimmed(self, flags[:n_finals], flags[n_finals:])
+        # The count stays: a pullback needs it.
+        return found.loop, found.operands(self), [True] * n_counts + flags
+
     def work(self, p: Parameters) -> int:
         steps = int(p[0]) if p[0] >= 0 else _STEPS
         return steps * sum(work_of(phase.body) for phase in self.phases)

@@ -2,29 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from tapeflow.arrays.base import Parameters, SubTapes
-from tapeflow.ops import FIRST_GATE, Op
+from tapeflow.ops import op_of
 from tapeflow.tracers import lift
 from tapeflow.tracers.array import TracedArray
 from tapeflow.tracers.instructions import recorder_of, run_of
-
-
-def op_of(rule: SubTapes) -> Op:
-    """The op of a loop or a branch: one, however often it is recorded."""
-    if rule.op is None:
-        object.__setattr__(
-            rule, "op", Op(FIRST_GATE, rule.name, -1, _refuse, "", rule.name, array=rule)
-        )
-    op: Op = rule.op
-    return op
-
-
-def _refuse(*operands: Any) -> NoReturn:
-    raise TypeError("a loop or a branch carries tapes, and has no rule for numbers")
 
 
 def record(rule: SubTapes, p: Parameters, operands: Sequence[Any]) -> list[Any]:

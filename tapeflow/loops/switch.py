@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from tapeflow.arrays.base import Array, Parameters, Sizes, SubTapes, Value, require
-from tapeflow.loops.bodies import choosing, recorded, replayed, sizes_of, work_of
+from tapeflow.loops.bodies import (
+    choosing,
+    inputs_read,
+    recorded,
+    replayed,
+    sizes_of,
+    taking,
+    work_of,
+)
 from tapeflow.loops.loop import evaluate
 from tapeflow.tape import Tape
 from tapeflow.tracers import lift
@@ -33,6 +41,25 @@ class Switch(SubTapes):
     @property
     def tapes(self) -> tuple[Tape, ...]:
         return self.branches
+
+    def narrowed(
+        self, p: Parameters, needed: Sequence[bool]
+    ) -> tuple["Switch", list[int], list[bool]] | None:
+        own = [k for k, flag in enumerate(needed) if flag]
+        branches, reads = [], []
+        for branch, places in zip(self.branches, self.reads, strict=True):
+            chosen = choosing(branch, own)
+            kept = [k for k, flag in enumerate(inputs_read(chosen)) if flag]
+            branches.append(taking(chosen, kept))
+            reads.append([places[k] for k in kept])
+        operands = sorted({k for places in reads for k in places})
+        found = Switch(
+            self.name,
+            tuple(branches),
+            tuple(self.lengths[k] for k in operands),
+            tuple(tuple(operands.index(k) for k in places) for places in reads),
+        )
+        return found, [0, *(1 + k for k in operands)], list(needed)
 
     def work(self, p: Parameters) -> int:
         return max(map(work_of, self.branches))

@@ -19,12 +19,28 @@ from tapeflow.loops.loop import Loop, Phase, Place
 
 @dataclass(frozen=True)
 class Trimmed:
-    """A loop, and which of the consts, first values and xs of the one it was made of it has."""
+    """A loop, and which of the consts, first values and xs of the one it was made of it has.
+
+    starts: first values that are its last consts, as its start alone reads them.
+    """
 
     loop: Loop
     consts: list[int]
     inits: list[int]
     xs: list[int]
+    starts: list[int]
+
+    def operands(self, loop: Loop) -> list[int]:
+        """Which operands of the one it was made of it has."""
+        first = int(loop.counted)
+        inits = first + len(loop.consts)
+        xs = inits + len(loop.inits)
+        return [
+            *range(first),
+            *(first + k for k in self.consts),
+            *(inits + k for k in [*self.starts, *self.inits]),
+            *(xs + k for k in self.xs),
+        ]
 
 
 def trimmed(loop: Loop, finals: Sequence[bool], ys: Sequence[bool]) -> Trimmed:
@@ -60,10 +76,15 @@ def trimmed(loop: Loop, finals: Sequence[bool], ys: Sequence[bool]) -> Trimmed:
             inits += [first + k for k in own_outputs if k < phase.n_carries]
         first += phase.n_carries
     carries = [k for k in outputs[0] if k < loop.phases[0].n_carries]
-    start_reads = tuple(
-        (kind, carries.index(k)) if kind == "carry" else moved[kind, k]
-        for kind, k in loop.start_reads
-    )
+    starts = [k for kind, k in loop.start_reads if kind == "carry" and k not in carries]
+    n_consts = len(kept["const"])
+
+    def start_place(kind: str, k: int) -> Place:
+        if kind == "const":
+            return moved[kind, k]
+        return ("const", n_consts + starts.index(k)) if k in starts else (kind, carries.index(k))
+
+    start_reads = tuple(start_place(kind, k) for kind, k in loop.start_reads)
 
     def those(sizes: Sequence[int], kind: str) -> tuple[int, ...]:
         return tuple(sizes[k] for k in sorted(kept[kind]))
@@ -71,13 +92,13 @@ def trimmed(loop: Loop, finals: Sequence[bool], ys: Sequence[bool]) -> Trimmed:
     found = replace(
         loop,
         phases=tuple(phases),
-        consts=those(loop.consts, "const"),
+        consts=(*those(loop.consts, "const"), *(loop.inits[k] for k in starts)),
         xs=those(loop.xs, "x"),
         ys=those(loop.ys, "y"),
         streams=those(loop.streams, "stream"),
         start_reads=start_reads,
     )
-    return Trimmed(found, sorted(kept["const"]), inits, sorted(kept["x"]))
+    return Trimmed(found, sorted(kept["const"]), inits, sorted(kept["x"]), starts)
 
 
 def _needed(

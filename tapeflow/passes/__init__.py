@@ -5,6 +5,7 @@ from tapeflow.passes.constant_folding import fold_constants
 from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.passes.identities import apply_identities
 from tapeflow.passes.moves import forward_moves
+from tapeflow.passes.results import drop_unused_results
 from tapeflow.passes.seams import without_seams
 from tapeflow.passes.settled import drop_settled_guards
 from tapeflow.tape import Tape
@@ -16,6 +17,7 @@ ALL = (
     share_common_subexpressions,
     drop_settled_guards,
     remove_dead_code,
+    drop_unused_results,
 )
 """In the order in which each leaves the next one more to find."""
 

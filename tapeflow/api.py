@@ -51,7 +51,7 @@ class Function:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.recorded = Recorded(plain(function))
-        functools.update_wrapper(self, self.recorded.function)
+        functools.update_wrapper(self, self.recorded.function, updated=())
 
     def __call__(self, *args: Any) -> Any:
         leaves, treedef, is_traced = flatten_args(args)

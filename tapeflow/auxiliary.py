@@ -41,7 +41,7 @@ def with_aux(function: Callable[..., Any], stopped: bool = False) -> Callable[..
     """
     name = getattr(function, "__name__", type(function).__name__)
 
-    @functools.wraps(function)
+    @functools.wraps(function, updated=())
     def pair(*args: Any) -> Any:
         result = function(*args)
         if not isinstance(result, (tuple, list)) or len(result) != 2:

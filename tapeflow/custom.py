@@ -34,7 +34,7 @@ class _Custom:
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: int | Sequence[int] = ()) -> None:
         if not callable(fun):
             raise TypeError(f"tpf.{self.kind} takes a function, not a {type(fun).__name__}")
-        functools.update_wrapper(self, fun)
+        functools.update_wrapper(self, fun, updated=())
         self.fun = fun
         self.name = getattr(fun, "__name__", type(fun).__name__)
         self.nondiff_argnums, _ = argument_numbers(nondiff_argnums)

@@ -62,7 +62,7 @@ class Implicit:
     """What ``tpf.implicit`` makes."""
 
     def __init__(self, solve: Callable[..., Any], residual: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, solve)
+        functools.update_wrapper(self, solve, updated=())
         self.solve, self.residual = solve, residual
         self.name = getattr(solve, "__name__", type(solve).__name__)
         self.__tapeflow_uses__ = (solve, residual)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from tapeflow.arguments import Part, argument_numbers, check_real, parts_of
+from tapeflow.arguments import Part, check_real, chosen_arguments, parts_of
 from tapeflow.auxiliary import with_aux, without_aux
 from tapeflow.calls import BranchReplay, Replay
 from tapeflow.errors import StructureError, TracingError
@@ -148,7 +148,7 @@ class Gradient:
             # An enclosing derivative sees the aux; the native sweep seeds every result.
             self.recorded = Recorded(with_aux(plain(function), stopped=True))
             self.nested = Recorded(with_aux(plain(function)))
-        self.argnums, self.single = argument_numbers(argnums)
+        self.argnums, self.single = chosen_arguments(argnums)
         self.with_value, self.has_aux = with_value, has_aux
         self.needs_value = with_value or has_aux
         self.__wrapped__ = self.recorded.function

@@ -9,6 +9,7 @@ import numpy as np
 
 from tapeflow.errors import StructureError
 from tapeflow.structure import Structure
+from tapeflow.tracers import is_traced
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ def argument_numbers(argnums: Any) -> tuple[tuple[int, ...], bool]:
         return tuple(map(operator.index, argnums if several else (argnums,))), not several
     except TypeError:
         raise TypeError(f"argnums must be an int or several, not {argnums!r}") from None
+
+
+def chosen_arguments(argnums: Any) -> tuple[tuple[int, ...], bool]:
+    """As `argument_numbers`; ValueError where none is chosen."""
+    chosen, single = argument_numbers(argnums)
+    if not chosen:
+        raise ValueError("argnums chooses no argument: give at least one number")
+    return chosen, single
 
 
 def parts_of(structure: Structure, argnums: Sequence[int], name: str) -> list[Part]:
@@ -57,6 +66,14 @@ def check_range(argnum: int, n: int, name: str) -> None:
         few = {0: "no arguments", 1: "one argument, which is argnums=0"}
         given = few.get(n, f"{n} arguments, numbered from 0")
         raise StructureError(f"argnums={argnum} is out of range: {name} was called with {given}")
+
+
+def in_dtype_of(value: Any, leaf: Any) -> Any:
+    """A derivative in the dtype of the argument that it is in, if that is a plain one."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or dtype == np.float64 or is_traced(leaf) or is_traced(value):
+        return value
+    return np.asarray(value, dtype) if np.ndim(value) else dtype.type(value)
 
 
 def check_real(name: str, leaves: Sequence[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow.api import Function, Gradient, grad, plain
-from tapeflow.arguments import Part, argument_numbers, check_range, check_real
+from tapeflow.arguments import Part, check_range, check_real, chosen_arguments, in_dtype_of
 from tapeflow.auxiliary import with_aux, without_aux
 from tapeflow.errors import StructureError
 from tapeflow.programs import sample_program
@@ -44,8 +44,8 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     def pull(cotangent: Any) -> Any:
         seed = _flat(cotangent, point.tape.output_structure, "cotangent", point.tape.name)
         results = point.run(pullback, point.every, seed)
-        gradients: Any = point.structure.unflatten(results[point.n_outputs :])
-        return gradients
+        gradients = zip(results[point.n_outputs :], point.leaves, strict=False)
+        return point.structure.unflatten(in_dtype_of(own, leaf) for own, leaf in gradients)
 
     return (point.value(), pull, point.aux()) if has_aux else (point.value(), pull)
 
@@ -110,7 +110,7 @@ def hvp(
     _check_tuples(primals, tangents)
     if argnums is None:
         argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    chosen, single = argument_numbers(argnums)
+    chosen, single = chosen_arguments(argnums)
     for k in chosen:
         check_range(k, len(primals), _name(function))
     chosen = tuple(k % len(primals) for k in chosen)
@@ -122,7 +122,12 @@ def hvp(
         return grad(function, chosen[0] if single else chosen)(*given)
 
     of_chosen.__name__ = _name(function)
-    return jvp(of_chosen, [primals[k] for k in chosen], tangents)[1]
+    differentiated = [primals[k] for k in chosen]
+    product = jvp(of_chosen, differentiated, tangents)[1]
+    leaves, treedef, _ = flatten_args((differentiated[0] if single else tuple(differentiated),))
+    found, _, _ = flatten_args((product,))
+    pairs = zip(found, leaves, strict=True)
+    return treedef.unflatten(in_dtype_of(own, leaf) for own, leaf in pairs)[0]
 
 
 def jacobian(
@@ -184,6 +189,11 @@ class Jacobian:
         self.__name__ = f"jacobian of {self._gradient.recorded.name}"
         self.__wrapped__ = self._gradient.nested.function
 
+    @property
+    def differentiates(self) -> Gradient:
+        """What knows the arguments to differentiate in."""
+        return self._gradient
+
     def __call__(self, *args: Any) -> Any:
         point = _Point(self._gradient.nested, args, self._gradient.has_aux, real=False)
         parts = self._gradient.parts(point.structure)
@@ -195,17 +205,17 @@ class Jacobian:
         n_inputs = sum(leaf.size for leaf, own in zip(inputs.leaves, wanted, strict=False) if own)
         forward = self._mode == "forward" or (self._mode == "auto" and n_inputs < output.size)
         blocks = self._columns(point, wanted) if forward else self._rows(point, wanted)
-        results = []
+        results: list[Any] = []
         for row in blocks:
             by_leaf = dict(zip(np.flatnonzero(wanted).tolist(), row, strict=True))
-            own = [self._argument(part, by_leaf) for part in parts]
+            own = [self._argument(part, by_leaf, point.leaves) for part in parts]
             results.append(own[0] if self._gradient.single else tuple(own))
         found = output.treedef.unflatten(results)
         return (found, point.aux()) if self._gradient.has_aux else found
 
-    def _argument(self, part: Part, by_leaf: dict[int, Any]) -> Any:
-        own = [by_leaf[k] for k in range(part.leaves.start, part.leaves.stop)]
-        return part.structure.treedef.unflatten(own)
+    def _argument(self, part: Part, by_leaf: dict[int, Any], leaves: Sequence[Any]) -> Any:
+        own = range(part.leaves.start, part.leaves.stop)
+        return part.structure.treedef.unflatten(in_dtype_of(by_leaf[k], leaves[k]) for k in own)
 
     def _rows(self, point: "_Point", wanted: list[bool]) -> list[list[Any]]:
         """By cotangents: for each leaf of the result, the block of each wanted leaf."""
@@ -287,7 +297,7 @@ class _Point:
         """What follows the values among the results of a transform, for n unit seeds, in rows."""
         wanted = [*wanted, *[False] * (len(self.leaves) - len(wanted))]
         tape = self._made(transform, wanted)
-        seeds = np.eye(n) if n > 1 else np.ones(n)
+        seeds = np.eye(n) if n != 1 else np.ones(1)
         if any(map(is_traced, self.leaves)):
             rows = [self.run(transform, wanted, seed)[self.n_outputs :] for seed in seeds]
             return [np.stack(leaf) for leaf in zip(*rows, strict=True)]

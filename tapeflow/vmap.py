@@ -56,6 +56,8 @@ class Mapped:
 
     def __init__(self, function: Any, in_axes: Any, reduce: str | None) -> None:
         self._gradient = function if isinstance(function, Gradient) else None
+        # Of a Jacobian, what knows the arguments that it is in.
+        self._differentiates = getattr(function, "differentiates", self._gradient)
         if isinstance(function, (Gradient, Function)):
             self._recorded = function.recorded
         else:
@@ -74,7 +76,8 @@ class Mapped:
             )
         plan, n_lanes = self._plan(args, leaves, treedef)
         structure, (values, gradients) = plan.run(leaves, n_lanes)
-        value = self._unflatten(structure, values, plan.value_dtypes) if values else None
+        given = values or self._gradient is None
+        value = self._unflatten(structure, values, plan.value_dtypes) if given else None
         if self._gradient is None:
             return value
         by_leaf = dict(zip(wanted_leaves(plan.parts), gradients, strict=True))
@@ -108,11 +111,14 @@ class Mapped:
                 f"{self._recorded.name} uses a traced value of an enclosing function: "
                 "pass it as an argument"
             )
-        tape, parts = tree.last.tape, []
+        parts: list[Part] = []
+        tape = tree.last.tape
+        if self._differentiates is not None:
+            chosen = self._differentiates.parts(tape.input_structure)
+            self._differentiates.check_real(leaves, chosen)
         if self._gradient is not None:
             self._gradient.check_scalar(tape)
-            parts = self._gradient.parts(tape.input_structure)
-            self._gradient.check_real(leaves, parts)
+            parts = chosen
         with_value = self._gradient is None or self._gradient.needs_value
         if tree.plain is None:
             return Branching(tree, axes, parts, leaves, self._reduce, with_value), n_lanes

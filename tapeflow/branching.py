@@ -14,22 +14,27 @@ import numpy as np
 from tapeflow import settings
 from tapeflow.arguments import Part
 from tapeflow.errors import StructureError, renumbered
-from tapeflow.lanes import Lanes, find_paths
+from tapeflow.lanes import Lanes, find_paths, put
 from tapeflow.outcomes import flagged, has_python
 from tapeflow.passes.extract import extract
 from tapeflow.paths import Path, Tree
-from tapeflow.plans import Axis, Plan, Results
+from tapeflow.plans import Axis, Plan, Results, wanted_leaves
 from tapeflow.structure import Floats, Ints, Structure
 from tapeflow.tape import Tape
+from tapeflow.threads import each
 
 _NEARLY_ALL = 0.8
 """The part of the samples on one path from which it is run on all: to walk costs as much."""
 
+_PART, _MOST_PART = 1 << 14, 1 << 18
+"""Samples that one thread takes together: fewer cost Python more time than they save, and more
+leave the cache."""
+
 _GROUP = 8
 """Lanes of a group in the tree of sums: `addresses.GROUP`, which would bring Numba."""
 
-_CHUNK_BYTES, _CHUNK = 1 << 25, 1 << 16
-"""What the results of samples may take that are then summed, and how many there are at most."""
+_CHUNK_BYTES = 1 << 25
+"""What the results of samples may take that are then summed."""
 
 
 class Branching:
@@ -49,6 +54,7 @@ class Branching:
         # Only their shapes and types matter.
         self._like = [np.empty(np.shape(x), getattr(x, "dtype", np.float64)) for x in leaves]
         self._favourite: Path | None = None
+        self._walked = False
         self._plans: dict[tuple[Path, str, str | None], Plan] = {}
 
     def plan(self, path: Path, reduce: str | None = None) -> Plan:
@@ -75,7 +81,7 @@ class Branching:
         lanes = Lanes(leaves, self.axes, n)
         path = self._shared_path(lanes)
         if path is not None:
-            path.runs += n
+            path.count(n)
             return path.tape.output_structure, self.plan(path, self.reduce).sweep(leaves, n)
         if self.reduce is None:
             return self._samples(lanes)
@@ -111,58 +117,85 @@ class Branching:
         if favourite is None and len(self.tree.paths) == 1:
             favourite = self.tree.last
         if favourite is None or settings.current().debugging or has_python(favourite.raw):
-            return self._by_path(lanes)
+            path = self.tree.last
+            whole = self._room(path, lanes.n)
+            self._by_path(lanes, path, None, whole)
+            return path.tape.output_structure, whole
         plan = self._plan(favourite, "flagged", flagged(favourite.tape), None, True)
         values, gradients = plan.sweep(lanes.leaves, lanes.n)
-        flags = values.pop()[:, 0]
-        others = np.flatnonzero(flags == 0.0)
-        favourite.runs += lanes.n - len(others)
-        structure = favourite.tape.output_structure
-        if not self.with_value:
-            values = []
+        others = np.flatnonzero(values.pop()[:, 0] == 0.0)
+        favourite.count(lanes.n - len(others))
+        whole = values if self.with_value else [], gradients
         if len(others):
-            for path, own in find_paths(self.tree, lanes, others):
-                assert own is not None
-                path.runs += len(own)
-                self._check(favourite, path)
-                self._scatter(self._on(path, lanes, own), (values, gradients), own)
+            self._by_path(lanes, favourite, others, whole)
         if len(others) > (1.0 - _NEARLY_ALL) * lanes.n:
             self._favourite = None
-            if len(self.tree.paths) == 1:
-                self._favourite = favourite
-        return structure, (values, gradients)
+        return favourite.tape.output_structure, whole
 
-    def _by_path(self, lanes: Lanes) -> tuple[Structure, Results]:
-        groups = find_paths(self.tree, lanes, None)
-        first, lanes_of_first = max(
-            groups, key=lambda group: lanes.n if group[1] is None else len(group[1])
-        )
-        n = lanes.n if lanes_of_first is None else len(lanes_of_first)
-        self._favourite = first if n >= _NEARLY_ALL * lanes.n else None
-        structure = first.tape.output_structure
-        whole: Results | None = None
-        for path, own in groups:
-            self._check(first, path)
-            if own is None or len(own) == lanes.n:
-                path.runs += lanes.n
-                return structure, self.plan(path).sweep(lanes.leaves, lanes.n)
-            path.runs += len(own)
-            results = self._on(path, lanes, own)
-            if whole is None:
-                whole = _room(results, lanes.n)
-            self._scatter(results, whole, own)
-        assert whole is not None
-        return structure, whole
+    def _by_path(self, lanes: Lanes, like: Path, others: Ints | None, whole: Results) -> None:
+        """Put the results of all samples, or of some others, in their places.
 
-    def _on(self, path: Path, lanes: Lanes, own: Ints) -> Results:
-        """A path's results for some samples."""
-        with renumbered(own):
-            return self.plan(path).sweep(lanes.chosen(own), len(own))
+        like: a path whose results are of the structure that all must have.
+        """
+        n = lanes.n if others is None else len(others)
+        threads = settings.current().threads
+        size = max(_PART, -(-n // threads)) if threads > 1 and self._walked else n
+        size = min(size, _MOST_PART)
+        taken: list[tuple[Path, int]] = []
 
-    def _scatter(self, results: Results, whole: Results, own: Ints) -> None:
-        for found, arrays in zip(results, whole, strict=True):
-            for array, target in zip(found, arrays, strict=True):
-                target[own] = array
+        def work(k: int) -> None:
+            first, last = k * size, min((k + 1) * size, n)
+            if others is not None:
+                self._put(lanes, others[first:last], like, whole, taken)
+                return
+            with renumbered(range(first, last)):
+                part = lanes.part(first, last)
+                self._put(part, None, like, _rows(whole, first, last), taken)
+
+        if n <= size:
+            work(0)
+        else:
+            with settings.overridden(threads=1):
+                each(threads, -(-n // size), work)
+        self._walked = True
+        counts: dict[Path, int] = {}
+        for path, count in taken:
+            counts[path] = counts.get(path, 0) + count
+        for path, count in counts.items():
+            path.count(count)
+        favourite, most = max(counts.items(), key=lambda item: item[1])
+        if others is None:
+            self._favourite = favourite if most >= _NEARLY_ALL * n else None
+
+    def _put(
+        self,
+        lanes: Lanes,
+        chosen: Ints | None,
+        like: Path,
+        whole: Results,
+        taken: list[tuple[Path, int]],
+    ) -> None:
+        for path, own in find_paths(self.tree, lanes, chosen):
+            self._check(like, path)
+            n = lanes.n if own is None else len(own)
+            taken.append((path, n))
+            plan = self.plan(path)
+            leaves = lanes.leaves if own is None else lanes.chosen(own, plan.widths)
+            with renumbered(own):
+                results = plan.sweep(leaves, n)
+            for found, arrays in zip(results, whole, strict=True):
+                for array, target in zip(found, arrays, strict=True):
+                    put(array, own, target)
+
+    def _room(self, path: Path, n: int) -> Results:
+        """Memory for the results of n samples."""
+        plan = self.plan(path)
+        of_values = zip(path.tape.output_structure.leaves, plan.value_dtypes, strict=True)
+        inputs = path.tape.input_structure.leaves
+        wanted = zip(wanted_leaves(self.parts), plan.gradient_dtypes, strict=True)
+        values = [np.empty((n, leaf.size), dtype) for leaf, dtype in of_values]
+        gradients = [np.empty((n, inputs[k].size), dtype) for k, dtype in wanted]
+        return values if self.with_value else [], gradients
 
     def _check(self, a: Path, b: Path) -> None:
         """StructureError unless two paths have results of one structure."""
@@ -182,17 +215,16 @@ class Branching:
         total: list[Any] = []
         structure = None
         size = max(1, sum(leaf.size for leaf in self._sizes()))
-        chunk = min(_CHUNK, max(_GROUP, 1 << (_CHUNK_BYTES // (8 * size)).bit_length() - 1))
+        chunk = max(_GROUP, 1 << (_CHUNK_BYTES // (8 * size)).bit_length() - 1)
         n_values = 0
         for first in range(0, lanes.n, chunk):
-            own = np.arange(first, min(first + chunk, lanes.n))
-            part = lanes if len(own) == lanes.n else Lanes(lanes.chosen(own), self.axes, len(own))
-            with renumbered(own):
+            part = lanes.part(first, min(first + chunk, lanes.n)) if lanes.n > chunk else lanes
+            with renumbered(range(first, lanes.n)):
                 structure, (values, gradients) = self._samples(part)
             n_values = len(values)
             total.append([_groups_sum(array) for array in [*values, *gradients]])
         assert structure is not None
-        sums = [_tree_sum(list(parts)) for parts in zip(*total, strict=True)]
+        sums = [_tree_sum(np.array(parts)) for parts in zip(*total, strict=True)]
         results = [_lanes_sum(own, lanes.n, self.reduce) for own in sums]
         return structure, (results[:n_values], results[n_values:])
 
@@ -202,10 +234,8 @@ class Branching:
         return [*path.tape.output_structure.leaves, *own]
 
 
-def _room(results: Results, n: int) -> Results:
-    values, gradients = (
-        [np.empty((n, *array.shape[1:]), array.dtype) for array in arrays] for arrays in results
-    )
+def _rows(results: Results, first: int, last: int) -> Results:
+    values, gradients = ([array[first:last] for array in arrays] for arrays in results)
     return values, gradients
 
 
@@ -214,12 +244,11 @@ def _groups_sum(array: Floats) -> Floats:
     n = -(-len(array) // _GROUP) * _GROUP
     rows = np.full((n, array.shape[1]), -0.0)
     rows[: len(array)] = array
-    return _tree_sum(list(rows.reshape(-1, _GROUP, array.shape[1])))
+    return _tree_sum(rows.reshape(-1, _GROUP, array.shape[1]))
 
 
-def _tree_sum(parts: list[Floats]) -> Floats:
-    """The balanced tree over arrays, in their order."""
-    sums: Any = np.array(parts)
+def _tree_sum(sums: Any) -> Floats:
+    """The balanced tree over the first axis."""
     with np.errstate(over="ignore", invalid="ignore"):
         while len(sums) > 1:
             pairs = sums[: len(sums) // 2 * 2]

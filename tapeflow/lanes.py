@@ -5,6 +5,7 @@ that a guard sends elsewhere are groups of their own from then on; where nobody 
 the path of one of them is recorded.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,10 @@ class Column:
     shared: bool
 
     def of(self, chosen: Any) -> "Column":
-        return self if self.shared else Column(self.array[chosen], False)
+        if self.shared:
+            return self
+        own = self.array[chosen] if isinstance(chosen, slice) else taken(self.array, chosen)
+        return Column(own, False)
 
 
 @dataclass
@@ -65,12 +69,33 @@ class Lanes:
             found.append(leaf if axis is None else sample_of(leaf, axis, lane))
         return found
 
-    def chosen(self, lanes: Ints) -> list[Any]:
-        """The leaves of some samples alone."""
-        return [
-            leaf if axis is None else np.moveaxis(np.moveaxis(leaf, axis, 0)[lanes], 0, axis)
+    def chosen(self, lanes: Ints, widths: Sequence[int]) -> list[Any]:
+        """The leaves of some samples alone.
+
+        widths: how many numbers of a sample's part of each leaf are read, from the first on; beyond
+        them there is nothing, whatever the leaf's shape says.
+        """
+        found = []
+        for leaf, axis, width in zip(self.leaves, self.axes, widths, strict=True):
+            if axis is None:
+                found.append(leaf)
+                continue
+            moved = np.moveaxis(leaf, axis, 0)
+            shape = (len(lanes), *moved.shape[1:])
+            own = taken(moved.reshape(len(moved), -1)[:, :width], lanes)
+            if width < math.prod(shape[1:]):
+                inner = np.empty(shape[1:], own.dtype).strides
+                own = np.lib.stride_tricks.as_strided(own, shape, (own.strides[0], *inner))
+            found.append(np.moveaxis(own.reshape(shape), 0, axis))
+        return found
+
+    def part(self, first: int, last: int) -> "Lanes":
+        """The samples from one to before another, in place."""
+        leaves = [
+            leaf if axis is None else np.moveaxis(np.moveaxis(leaf, axis, 0)[first:last], 0, axis)
             for leaf, axis in zip(self.leaves, self.axes, strict=True)
         ]
+        return Lanes(leaves, self.axes, last - first)
 
     def column(self, structure: Structure, run: Run, lanes: Ints | None) -> Column:
         """A run of the inputs' slots, of some samples."""
@@ -87,7 +112,30 @@ class Lanes:
         own = rows[:, first : first + run[1]]
         if axis is None or lanes is None:
             return Column(own, axis is None)
-        return Column(own[lanes], False)
+        return Column(taken(own, lanes), False)
+
+
+def taken(array: Any, lanes: Ints) -> Any:
+    """Some rows of an array of shape (n, size)."""
+    if array.flags.c_contiguous:
+        return np.take(array, lanes, axis=0)  # three times as fast as indexing
+    if array.shape[1] and array.strides[1] == array.itemsize:
+        whole = array.view(f"V{array.itemsize * array.shape[1]}")[:, 0]
+        return whole[lanes].view(array.dtype).reshape(len(lanes), -1)
+    return array[lanes]
+
+
+def put(array: Any, rows: Ints | None, target: Any) -> None:
+    """Put an array's rows in the places of some rows of another, or of all."""
+    if rows is None:
+        target[...] = array
+    elif array.shape[1] == 1:
+        target[:, 0][rows] = array[:, 0]  # half the time
+    elif array.dtype == target.dtype and array.flags.c_contiguous and target.flags.c_contiguous:
+        kind = f"V{array.itemsize * array.shape[1]}"
+        target.view(kind)[rows] = array.view(kind)
+    else:
+        target[rows] = array
 
 
 def sample_of(leaf: Any, axis: int, lane: int) -> Any:
@@ -115,9 +163,6 @@ def find_paths(tree: Tree, lanes: Lanes, chosen: Ints | None) -> list[tuple[Path
         several: Any = parts
         whole = parts[0] if len(parts) == 1 else np.sort(np.concatenate(several))
         results.append((path, whole))
-        count = lanes.n if whole is None else len(whole)
-        for node in path.nodes:
-            node.samples += count
     return results
 
 
@@ -129,12 +174,9 @@ def _walk(tree: Tree, lanes: Lanes, group: _Group) -> list[_Group]:
     results = _run_leg(path, leg, lanes, group)
     handed = dict(zip(leg.handed, results, strict=False))
     asked = dict(zip(leg.asked, results[len(handed) :], strict=False))
-    reached = leg.numbers[results[-1].array[:, 0].astype(np.int64)]
     groups = []
-    for k in np.unique(reached).tolist():
-        own = slice(None) if results[-1].shared else np.flatnonzero(reached == k)
-        if len(reached) > 1 and (reached == k).all():
-            own = slice(None)
+    for place, own in _sorted_out(results[-1], len(leg.numbers)):
+        k = int(leg.numbers[place])
         if k == leg.last:
             needed = needed_after(path, k)
             both = group.known | handed
@@ -152,6 +194,20 @@ def _walk(tree: Tree, lanes: Lanes, group: _Group) -> list[_Group]:
             known = {} if child.is_leaf else {i: column.of(part) for i, column in both.items()}
             groups.append(_Group(child, left, known))
     return groups
+
+
+def _sorted_out(column: Column, n: int) -> list[tuple[int, Any]]:
+    """The whole numbers below n in a column, each with the rows that have it."""
+    numbers = column.array[:, 0]
+    counts = np.bincount(numbers.astype(np.intp), minlength=n)
+    found = np.flatnonzero(counts).tolist()
+    if len(found) == 1:
+        return [(found[0], slice(None))]
+    if len(found) <= 8:
+        return [(k, np.flatnonzero(numbers == k)) for k in found]
+    order = np.argsort(numbers.astype(np.min_scalar_type(n)), kind="stable")
+    rows = np.split(order, np.cumsum(counts[found])[:-1])
+    return list(zip(found, rows, strict=True))
 
 
 def _of(lanes: Any, part: Any) -> Any:

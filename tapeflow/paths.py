@@ -37,6 +37,12 @@ class Path:
         self.runs = 0
         self.prepared: dict[Any, Any] = {}
 
+    def count(self, n: int) -> None:
+        """Say that n samples of a batch have come this way."""
+        self.runs += n
+        for node in self.nodes:
+            node.samples += n
+
     @property
     def bare(self) -> Tape:
         """The tape without its guards, for samples of which it is known that they hold."""

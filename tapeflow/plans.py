@@ -30,6 +30,19 @@ def is_single(leaf: Any) -> bool:
     return getattr(leaf, "dtype", None) == np.float32
 
 
+def widths(tape: Tape, parts: Sequence[Part]) -> list[int]:
+    """How many numbers of each leaf are read in a batch, or differentiated in, from the first on."""
+    bounds = tape.input_structure.bounds
+    if not tape.numbers_only:
+        return [last - first for first, last in bounds]
+    used = np.zeros(tape.n_inputs, np.bool_)
+    for slots in (tape.operands, tape.outputs):
+        used[slots[slots < tape.n_inputs]] = True
+    for part in parts:
+        used[part.slots] = True
+    return [int(np.append(-1, np.flatnonzero(used[a:b])).max()) + 1 for a, b in bounds]
+
+
 def batch_program(
     tape: Tape,
     axes: Sequence[Axis],
@@ -74,8 +87,10 @@ def _program(
     from tapeflow.pulled_batch import PulledBatch, gradients_as_numbers
 
     lane = np.zeros(tape.n_inputs, np.bool_)
-    for axis, (first, last) in zip(axes, tape.input_structure.bounds, strict=True):
-        lane[first:last] = axis is not None
+    for axis, width, (first, _) in zip(
+        axes, widths(tape, parts), tape.input_structure.bounds, strict=True
+    ):
+        lane[first : first + width] = axis is not None
     chosen = wanted_leaves(parts)
     run = tape if parts else executable(tape)
     if not run.numbers_only or (parts and not has_native_reverse(tape)):
@@ -116,6 +131,7 @@ class Plan:
     ) -> None:
         self.axes, self.tape, self.parts, self.reduce = axes, tape, parts, reduce
         self.batch = batch_program(tape, axes, parts, leaves, reduce is not None, with_value)
+        self.widths = widths(tape, parts)
         structure = tape.input_structure
         self._sizes = [leaf.size for leaf in structure.leaves]
         self._shared = [
@@ -130,7 +146,7 @@ class Plan:
         reals = [leaf for leaf in leaves if not isinstance(leaf, (float, int))]
         of_all = np.float32 if reals and all(map(is_single, reals)) else np.float64
         self.value_dtypes = [np.dtype(of_all)] * len(tape.output_structure.leaves)
-        self._gradient_dtypes = [
+        self.gradient_dtypes = [
             np.dtype(np.float32 if is_single(leaves[k]) else np.float64)
             for k in wanted_leaves(parts)
         ]
@@ -169,7 +185,7 @@ class Plan:
             shared,
             tuple(arrays),
             self.value_dtypes,
-            self._gradient_dtypes,
+            self.gradient_dtypes,
         )
 
     def _layout(self, arrays: Sequence[Any]) -> _Layout:

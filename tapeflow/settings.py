@@ -1,6 +1,8 @@
 """Settings of the process, and of a block of code in its own thread."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, fields, replace
 from types import TracebackType
@@ -77,6 +79,16 @@ def current() -> Settings:
     """The settings in force in this thread."""
     overrides = _overrides.get()
     return replace(_process, **overrides) if overrides else _process
+
+
+@contextmanager
+def overridden(**values: Any) -> Iterator[None]:
+    """A block of code in whose context some settings are others; for our own use."""
+    token = _overrides.set({**(_overrides.get() or {}), **values})
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
 
 
 class config:

@@ -1,7 +1,9 @@
 """Our own threads, which hand the sweeps' work out; kernels run without the GIL."""
 
+import contextvars
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 _lock = threading.Lock()
@@ -17,6 +19,39 @@ def pool(threads: int) -> ThreadPoolExecutor:
             _executor = ThreadPoolExecutor(threads, thread_name_prefix="tapeflow")
             _executor_size = threads
         return _executor
+
+
+def each(threads: int, n: int, work: Callable[[int], None]) -> None:
+    """Do work 0 to n - 1, by this thread and others, in the context of this one.
+
+    Raises what the work raises; nothing of it runs on after that.
+    """
+    numbers = iter(range(n))
+    stopped = False
+
+    def some() -> None:
+        for k in numbers:
+            if stopped:
+                break
+            work(k)
+
+    helpers = [
+        pool(threads).submit(contextvars.copy_context().run, some)
+        for _ in range(min(threads, n) - 1)
+    ]
+    try:
+        # This thread works too, so that work inside work never waits for a full pool.
+        some()
+    except BaseException:
+        stopped = True
+        raise
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.exception()
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
 
 
 def _forget_pool() -> None:

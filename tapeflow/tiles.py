@@ -59,6 +59,12 @@ if config.DISABLE_JIT:
     def lowest_bit(bits: int) -> int:
         return (bits & -bits).bit_length() - 1
 
+    def press_group(target: int, source: int, bits: int) -> int:
+        kept = [load_float(source, 8 * k) for k in range(GROUP) if bits >> k & 1]
+        for k, number in enumerate(kept):
+            store_float(target, 8 * k, number)
+        return len(kept)
+
     def sum_rows(target: int, source: int, stride: int, n: int) -> None:
         parts = [[-0.0] * GROUP for _ in range(GROUP)]
         for k in range(n):
@@ -108,6 +114,27 @@ else:
             return builder.zext(builder.bitcast(flags, ir.IntType(GROUP)), _INT64)
 
         return types.int64(types.int64), emit
+
+    @intrinsic
+    def press_group(typing: Any, target: Any, source: Any, bits: Any) -> Any:
+        """Those of eight numbers that bits choose, one after the other; how many they are.
+
+        What follows them among the eight numbers at the target is lost.
+        """
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            flags = builder.bitcast(
+                builder.trunc(args[2], ir.IntType(GROUP)), ir.VectorType(ir.IntType(1), GROUP)
+            )
+            value = builder.load(_at(builder, args[1]), align=8, typ=_VECTOR)
+            kind = ir.FunctionType(_VECTOR, [_VECTOR, flags.type, _VECTOR])
+            name = f"llvm.experimental.vector.compress.v{GROUP}f64"
+            press = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            pressed = builder.call(press, [value, flags, ir.Constant(_VECTOR, ir.Undefined)])
+            builder.store(pressed, _at(builder, args[0]), align=8)
+            return builder.ctpop(args[2])
+
+        return types.int64(types.int64, types.int64, types.int64), emit
 
     @intrinsic
     def lowest_bit(typing: Any, bits: Any) -> Any:

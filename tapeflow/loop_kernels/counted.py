@@ -158,7 +158,7 @@ def run_segment(
                     widen(phase, memory, w, other, a)
                     admit(phase, memory, other, values, shared, record, lanes, order, a, now)
                 else:
-                    narrow(phase, memory, w, other, 0, now)
+                    narrow(phase, memory, w, other, 0)
                 a, w, ready = now, other, True
                 if nested:
                     pad(phase, memory, w, a)

@@ -8,6 +8,7 @@ int64; zero for all in their order).
 
 from tapeflow.addresses import load_float, load_int, load_int32, store_float
 from tapeflow.jit import compiled
+from tapeflow.tiles import press_group
 
 
 @compiled()
@@ -95,19 +96,24 @@ def pad_rows(memory, w, place, size, a):
 
 
 @compiled()
-def narrow_rows(memory, place, size, before, after, chosen, a):
+def narrow_rows(memory, place, size, before, after, chosen):
     """Rows of ``before`` numbers in place as rows of ``after``: those that are chosen.
 
-    chosen: the address of their columns, which rise; zero for the first ``a``.
+    chosen: the address of their bits, a number for every eight columns; zero for the first.
     """
     for k in range(place, place + size):
         row, own = memory + 8 * after * k, memory + 8 * before * k
         if chosen:
-            for column in range(a):
-                source = load_int(chosen + 8 * column)
-                store_float(row, 8 * column, load_float(own, 8 * source))
+            press_row(row, own, before, chosen)
         elif after != before:
-            copy_row(row, own, a)
+            copy_row(row, own, after)
+
+
+@compiled()
+def press_row(row, own, n, chosen):
+    """The chosen ones of n numbers, one after the other, at or before where they are."""
+    for g in range((n + 7) // 8):
+        row += 8 * press_group(row, own + 64 * g, load_int(chosen + 8 * g))
 
 
 @compiled()

@@ -151,11 +151,11 @@ def pad(phase, memory, w, a):
 
 
 @compiled()
-def narrow(phase, memory, before, after, chosen, a):
+def narrow(phase, memory, before, after, chosen):
     """Go on with some of the columns alone, in rows of another width."""
     row = load_int(phase + 8 * LASTING)
     for _ in range(load_int(phase + 8 * N_LASTING)):
-        narrow_rows(memory, load_int(row), load_int(row + 8), before, after, chosen, a)
+        narrow_rows(memory, load_int(row), load_int(row + 8), before, after, chosen)
         row += 16
 
 

@@ -9,15 +9,17 @@ from tapeflow.addresses import load_float, load_int, load_int32, store_float
 from tapeflow.array_kernels.base import kernel
 from tapeflow.jit import compiled
 from tapeflow.loop_kernels.counted import width_for
+from tapeflow.loop_kernels.rows import press_row
 from tapeflow.loop_kernels.steps import (
+    FINALS,
     GO,
     GO_SINGLE,
     LASTING,
+    N_FINALS,
     N_LASTING,
     N_ROWS,
     N_SINGLES,
     NESTED,
-    finish,
     load_consts,
     load_inits,
     narrow,
@@ -58,14 +60,13 @@ def all_alive(alive, a):
 
 
 @compiled()
-def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, lanes, columns):
+def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, lanes, columns, ends):
     """Write the results of the columns that have just ended, and mark them; how many there are.
 
     at: the phase that says which go on, whose memory is own_rows and single; phase, memory: those
-    of the carries.
+    of the carries. ends: room for a number a column.
     """
     place, n = load_int(at + 8 * GO), 0
-    order = np.int64(columns.ctypes.data)
     for g in range((w + 7) // 8):
         if load_int(at + 8 * GO_SINGLE):
             on = 255 if load_float(single, 8 * place) != 0.0 else 0
@@ -74,27 +75,29 @@ def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, la
         ended = alive[g] & ~on
         alive[g] &= on
         while ended:
-            column = 8 * g + lowest_bit(ended)
+            ends[n] = 8 * g + lowest_bit(ended)
             ended &= ended - 1
             n += 1
-            store_float(result, 8 * columns[column], float(steps))
-            finish(phase, memory, w, result, lanes, order, column, column + 1)
+    for k in range(n):
+        store_float(result, 8 * columns[ends[k]], float(steps))
+    row = load_int(phase + 8 * FINALS)
+    for _ in range(load_int(phase + 8 * N_FINALS) if n else 0):
+        for number in range(load_int(row + 8)):
+            target = result + 8 * lanes * (load_int(row + 16) + number)
+            source = memory + 8 * w * (load_int(row) + number)
+            for k in range(n):
+                store_float(target, 8 * columns[ends[k]], load_float(source, 8 * ends[k]))
+        row += 24
     return n
 
 
 @compiled()
-def close_ranks(phase, memory, w, width, alive, columns, chosen):
-    """Go on with the living columns alone, in narrower rows; how many there are."""
-    n = 0
-    for g in range((w + 7) // 8):
-        bits = alive[g]
-        while bits:
-            chosen[n] = 8 * g + lowest_bit(bits)
-            columns[n] = columns[chosen[n]]
-            bits &= bits - 1
-            n += 1
-    narrow(phase, memory, w, width, np.int64(chosen.ctypes.data), n)
-    all_alive(alive, n)
+def close_ranks(phase, memory, w, width, a, alive, columns):
+    """Go on with the a living columns alone, in narrower rows."""
+    chosen, own = np.int64(alive.ctypes.data), np.int64(columns.ctypes.data)
+    narrow(phase, memory, w, width, chosen)
+    press_row(own, own, w, chosen)
+    all_alive(alive, a)
 
 
 @kernel
@@ -111,7 +114,7 @@ def until_loop(values, cotangents, shared, record, lanes):
     first_memory = single + 8 * singles
     first_single = first_memory + 8 * first_rows * lanes
     # Which lane is in each column; which columns have not ended, as bits of a number for eight.
-    columns, chosen = np.arange(lanes), np.empty(lanes, np.int64)
+    columns, ends = np.arange(lanes + 8), np.empty(lanes, np.int64)
     alive = np.empty((lanes + 7) // 8, np.int64)
     all_alive(alive, lanes)
     nested = load_int(body + 8 * NESTED)
@@ -124,14 +127,14 @@ def until_loop(values, cotangents, shared, record, lanes):
     w, a, steps, own_rows, own_single, at = lanes, lanes, 0, first_memory, first_single, start
     while True:
         ended = end_columns(
-            body, at, steps, alive, memory, own_single, own_rows, w, result, lanes, columns
+            body, at, steps, alive, memory, own_single, own_rows, w, result, lanes, columns, ends
         )
         a -= ended
         if a == 0:
             break
         width = width_for(a, lanes)
         if width < w:
-            close_ranks(body, memory, w, width, alive, columns, chosen)
+            close_ranks(body, memory, w, width, a, alive, columns)
             w = width
             if nested:
                 pad(body, memory, w, a)
@@ -143,4 +146,4 @@ def until_loop(values, cotangents, shared, record, lanes):
             own_rows, own_single, at = memory, single, body
         write_step(body, memory, single, w, 0, 0, result, lanes)
     # Arrays live up to their last use, which is to be here.
-    room[0], columns[0], chosen[0] = 0.0, 0, 0
+    room[0], columns[0], ends[0] = 0.0, 0, 0

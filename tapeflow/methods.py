@@ -111,6 +111,15 @@ class Methods:
         }...
         """
 
+    @provided_by("tapeflow.export.jax")
+    def to_jax(self) -> Any:
+        """The tape as a function for JAX, which ``jax.jit``, ``grad`` and ``vmap`` take.
+
+        It takes what the tape takes. JAX computes in float64 where ``jax_enable_x64`` is set.
+        Raises TapeError for an operation that JAX has not, by its name, and for a tape with
+        branches on values, and ImportError without JAX. See docs/export.md.
+        """
+
     @provided_by("tapeflow.files")
     def __reduce__(self) -> Any:
         """Pickle the tape as the file that it would be, and verify it again when it is loaded.

@@ -34,6 +34,8 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = f"tapeflow {release}"
+html_static_path = ["static"]
+html_css_files = ["wrap.css"]
 html_copy_source = False
 html_show_sphinx = False
 

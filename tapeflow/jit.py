@@ -41,10 +41,12 @@ def walk(function: Callable[..., Any], n: int, *args: Any) -> Any:
     """Call one of the functions below for n instructions; writable arrays get its results."""
     plain = getattr(function, "py_func", None)
     sizes = [arg.size for arg in args if isinstance(arg, np.ndarray)]
-    if plain is None or n > SHORT or max(sizes, default=0) > _FEW:
+    if plain is not None and (n > SHORT or max(sizes, default=0) > _FEW):
         return function(*args)
     lists = [arg.tolist() if isinstance(arg, np.ndarray) else arg for arg in args]
-    result = plain(*lists)
+    # Where Numba's compiler is off the function is plain itself, and is for Python's numbers too:
+    # NumPy's integers warn where they wrap.
+    result = (plain or function)(*lists)
     for arg, found in zip(args, lists, strict=True):
         if isinstance(arg, np.ndarray) and arg.flags.writeable:
             arg[:] = found

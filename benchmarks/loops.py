@@ -1,9 +1,9 @@
 """Loops of one instruction: a million steps of an ODE, and Newton's method from many points."""
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,8 @@ def _peak(limit: int | None) -> float:
     gradient = tpf.grad(lambda p: ode(tpf.scan, p, START))
     with tpf.config(max_memory=limit):
         gradient(P)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
 def _in_a_process(function: Callable[..., Any], *args: Any) -> Any:

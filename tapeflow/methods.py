@@ -120,6 +120,16 @@ class Methods:
         branches on values, and ImportError without JAX. See docs/export.md.
         """
 
+    @provided_by("tapeflow.export.onnx")
+    def to_onnx(self, path: Any = None) -> Any:
+        """The tape as an ONNX model, in float64, checked by ``onnx.checker``.
+
+        path: a file to write as well. Inputs have the names of the tape's, in its order; results
+        are ``result0``, ``result1`` ... in the order of the leaves of its result. Raises TapeError
+        for an operation that ONNX has not, by its name, and for a tape with branches on values,
+        and ImportError without onnx. See docs/export.md.
+        """
+
     @provided_by("tapeflow.files")
     def __reduce__(self) -> Any:
         """Pickle the tape as the file that it would be, and verify it again when it is loaded.

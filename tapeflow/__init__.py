@@ -31,6 +31,7 @@ from tapeflow.implicit import implicit
 from tapeflow.settings import config
 from tapeflow.sparsity import scatter_jacobian, sparse_hessian, sparse_jacobian
 from tapeflow.tape import Tape
+from tapeflow.taylor import directional_taylor
 from tapeflow.tracers.plain import concrete
 from tapeflow.vmap import vmap
 
@@ -55,6 +56,7 @@ __all__ = [
     "config",
     "custom_jvp",
     "custom_vjp",
+    "directional_taylor",
     "fori_loop",
     "function",
     "gate",

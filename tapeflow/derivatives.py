@@ -9,17 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.api import Function, Gradient, grad, plain
-from tapeflow.arguments import Part, check_range, check_real, chosen_arguments, in_dtype_of
-from tapeflow.auxiliary import with_aux, without_aux
-from tapeflow.errors import StructureError
-from tapeflow.programs import sample_program
-from tapeflow.recorded import Recorded, flatten_args, traced_leaf
-from tapeflow.structure import Structure, outline
-from tapeflow.tape import Tape
-from tapeflow.tracers import is_traced, lift
-from tapeflow.transforms import inline, pullback, pushforward
-from tapeflow.vmap import vmap
+from tapeflow.api import Gradient, grad
+from tapeflow.arguments import Part, check_range, chosen_arguments, in_dtype_of
+from tapeflow.points import Point, flat_numbers, recorded_of
+from tapeflow.recorded import flatten_args
+from tapeflow.transforms import pullback, pushforward
 
 MODES = ("auto", "forward", "reverse")
 
@@ -39,10 +33,10 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     >>> value, pull((1.0, 10.0))
     ((12.0, 7.0), (14.0, 13.0))
     """
-    point = _Point(_recorded(function, has_aux), primals, has_aux)
+    point = Point(recorded_of(function, has_aux), primals, has_aux)
 
     def pull(cotangent: Any) -> Any:
-        seed = _flat(cotangent, point.tape.output_structure, "cotangent", point.tape.name)
+        seed = flat_numbers(cotangent, point.tape.output_structure, "cotangent", point.tape.name)
         results = point.run(pullback, point.every, seed)
         gradients = zip(results[point.n_outputs :], point.leaves, strict=False)
         return point.structure.unflatten(in_dtype_of(own, leaf) for own, leaf in gradients)
@@ -66,7 +60,7 @@ def jvp(
     ((12.0, 7.0), (4.0, 1.0))
     """
     _check_tuples(primals, tangents)
-    point = _Point(_recorded(function, has_aux), tuple(primals), has_aux)
+    point = Point(recorded_of(function, has_aux), tuple(primals), has_aux)
     value, tangent = point.push(tuple(tangents))
     return (value, tangent, point.aux()) if has_aux else (value, tangent)
 
@@ -81,7 +75,7 @@ def linearize(function: Callable[..., Any], *primals: Any, has_aux: bool = False
     >>> push(1.0), push(-2.0)
     (1.0, -2.0)
     """
-    point = _Point(_recorded(function, has_aux), primals, has_aux)
+    point = Point(recorded_of(function, has_aux), primals, has_aux)
 
     def push(*tangents: Any) -> Any:
         return point.push(tangents)[1]
@@ -195,7 +189,7 @@ class Jacobian:
         return self._gradient
 
     def __call__(self, *args: Any) -> Any:
-        point = _Point(self._gradient.nested, args, self._gradient.has_aux, real=False)
+        point = Point(self._gradient.nested, args, self._gradient.has_aux, real=False)
         parts = self._gradient.parts(point.structure)
         self._gradient.check_real(point.leaves, parts)
         wanted = [False] * len(point.leaves)
@@ -203,7 +197,9 @@ class Jacobian:
             wanted[part.leaves] = [True] * (part.leaves.stop - part.leaves.start)
         inputs, output = point.structure, point.tape.output_structure
         n_inputs = sum(leaf.size for leaf, own in zip(inputs.leaves, wanted, strict=False) if own)
-        forward = self._mode == "forward" or (self._mode == "auto" and n_inputs < output.size)
+        forward = self._mode == "forward"
+        if self._mode == "auto":
+            forward = _forward_is_cheaper(n_inputs, output.size, point.traced)
         blocks = self._columns(point, wanted) if forward else self._rows(point, wanted)
         results: list[Any] = []
         for row in blocks:
@@ -217,7 +213,7 @@ class Jacobian:
         own = range(part.leaves.start, part.leaves.stop)
         return part.structure.treedef.unflatten(in_dtype_of(by_leaf[k], leaves[k]) for k in own)
 
-    def _rows(self, point: "_Point", wanted: list[bool]) -> list[list[Any]]:
+    def _rows(self, point: "Point", wanted: list[bool]) -> list[list[Any]]:
         """By cotangents: for each leaf of the result, the block of each wanted leaf."""
         output = point.tape.output_structure
         found = point.map(pullback, wanted, output.size)
@@ -230,7 +226,7 @@ class Jacobian:
             for leaf, (first, last) in zip(output.leaves, output.bounds, strict=True)
         ]
 
-    def _columns(self, point: "_Point", wanted: list[bool]) -> list[list[Any]]:
+    def _columns(self, point: "Point", wanted: list[bool]) -> list[list[Any]]:
         """The same by tangents."""
         output = point.tape.output_structure
         leaves = [leaf for leaf, own in zip(point.structure.leaves, wanted, strict=False) if own]
@@ -248,94 +244,23 @@ class Jacobian:
         return f"<{self.__name__}>"
 
 
-class _Point:
-    """A function recorded at some arguments, plain or traced.
-
-    leaves: of the arguments, then the values of enclosing recordings that the function closes over.
-    every: flags the former. has_aux: what goes with the value is not differentiated. real: whether
-    integers among the arguments are refused.
-    """
-
-    def __init__(
-        self, recorded: Recorded, primals: tuple[Any, ...], has_aux: bool, real: bool = True
-    ) -> None:
-        leaves, treedef, traced = flatten_args(primals)
-        self.structure = Structure(treedef, tuple(map(traced_leaf, leaves)))
-        if real:
-            check_real(recorded.name, leaves)
-        captures: list[Any] = []
-        if not traced:
-            self.tape = recorded.settled(leaves, treedef)
-        if traced or len(self.tape.input_structure.leaves) != len(leaves):
-            self.tape, captures = recorded.trace(leaves, treedef)
-        self.leaves = [*leaves, *captures]
-        self.every = [True] * len(leaves) + [False] * len(captures)
-        self.whole = self.tape
-        if has_aux:
-            self.tape = without_aux(self.tape)
-        self.n_outputs = len(self.tape.output_structure.leaves)
-
-    def aux(self) -> Any:
-        """What goes with the value."""
-        return self.whole.output_structure.unflatten(_evaluate(self.whole, self.leaves))[1]
-
-    def value(self) -> Any:
-        return self.tape.output_structure.unflatten(_evaluate(self.tape, self.leaves))
-
-    def run(self, transform: Any, wanted: Sequence[bool], seed: Any) -> list[Any]:
-        """The results of the pullback, or of the pushforward, at the point."""
-        return _evaluate(self._made(transform, wanted), [*self.leaves, seed])
-
-    def push(self, tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-        flat = _flat(tangents, self.structure, "tangents", self.tape.name)
-        results = self.run(pushforward, self.every, flat)
-        output = self.tape.output_structure
-        value, tangent = results[: self.n_outputs], results[self.n_outputs :]
-        return output.unflatten(value), output.unflatten(tangent)
-
-    def map(self, transform: Any, wanted: list[bool], n: int) -> list[Any]:
-        """What follows the values among the results of a transform, for n unit seeds, in rows."""
-        wanted = [*wanted, *[False] * (len(self.leaves) - len(wanted))]
-        tape = self._made(transform, wanted)
-        seeds = np.eye(n) if n != 1 else np.ones(1)
-        if any(map(is_traced, self.leaves)):
-            rows = [self.run(transform, wanted, seed)[self.n_outputs :] for seed in seeds]
-            return [np.stack(leaf) for leaf in zip(*rows, strict=True)]
-        key = ("seeds", transform.__name__, tuple(wanted))
-        if key not in self.tape.prepared:
-
-            def each(*inputs: Any) -> list[Any]:
-                return inline(tape, inputs)[self.n_outputs :]
-
-            each.__name__ = tape.name
-
-            self.tape.prepared[key] = vmap(each, (*[None] * len(self.leaves), 0))
-        found: list[Any] = self.tape.prepared[key](*self.leaves, seeds)
-        return found
-
-    def _made(self, transform: Any, wanted: Sequence[bool]) -> Tape:
-        key = (transform.__name__, tuple(wanted))
-        if key not in self.tape.prepared:
-            self.tape.prepared[key] = transform(self.tape, wanted)
-        made: Tape = self.tape.prepared[key]
-        return made
-
-
-def _recorded(function: Callable[..., Any], has_aux: bool) -> Recorded:
-    if has_aux:
-        return Recorded(with_aux(plain(function)))
-    return function.recorded if isinstance(function, Function) else Recorded(plain(function))
-
-
-def _evaluate(tape: Tape, leaves: Sequence[Any]) -> list[Any]:
-    """A tape's results, leaf by leaf: numbers, or instructions of the recording in progress."""
-    if any(map(is_traced, leaves)):
-        return inline(tape, leaves)
-    return list(tape.output_structure.split(sample_program(tape, None).results(leaves)))
-
-
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", type(function).__name__)
+
+
+def _forward_is_cheaper(n_inputs: int, n_outputs: int, one_by_one: bool) -> bool:
+    """Whether a Jacobian is rather made of tangents than of cotangents.
+
+    one_by_one: the seeds are not lanes, which go by groups. A group of tangents costs somewhat less
+    than one of cotangents, as no value waits for the way back (benchmarks/derivatives.py: 0.6 to 1
+    of it for a layer of 1000).
+    """
+    from tapeflow.addresses import GROUP  # brings Numba, which takes a while
+
+    if n_inputs == 1 or n_outputs == 1:
+        return n_inputs == 1
+    group = 1 if one_by_one else GROUP
+    return -(-n_inputs // group) <= -(-n_outputs // group)
 
 
 def _check_tuples(primals: Any, tangents: Any) -> None:
@@ -345,24 +270,6 @@ def _check_tuples(primals: Any, tangents: Any) -> None:
                 f"give the {what} as a tuple with one an argument, as in (x,), "
                 f"not as a {type(given).__name__}"
             )
-
-
-def _flat(given: Any, structure: Structure, what: str, name: str) -> Any:
-    """The numbers of a cotangent, or of tangents, one after the other."""
-    leaves, treedef, traced = flatten_args((given,))
-    found = Structure(treedef.children()[0], tuple(map(traced_leaf, leaves)))
-    shapes, expected = ([leaf.shape or () for leaf in own.leaves] for own in (found, structure))
-    if found.treedef != structure.treedef or shapes != expected:
-        of = "its value" if what == "cotangent" else "the primals"
-        raise StructureError(
-            f"the {what} of {name} must have the structure and shapes of {of}, "
-            f"{outline(structure)}, not {outline(found)}"
-        )
-    if traced:
-        numbers = np.concatenate([lift(leaf).reshape(-1) for leaf in leaves])
-    else:
-        numbers = np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
-    return numbers[0] if structure.size == 1 else numbers
 
 
 def _shaped(block: Any, shapes: Sequence[tuple[int, ...] | None]) -> Any:

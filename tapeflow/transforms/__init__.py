@@ -8,5 +8,6 @@ native reverse sweep does, product by product; a tape with arrays is differentia
 from tapeflow.transforms.forward import pushforward
 from tapeflow.transforms.replay import inline
 from tapeflow.transforms.reverse import PULLBACK, PULLED, pullback
+from tapeflow.transforms.taylor_series import taylor
 
-__all__ = ["PULLBACK", "PULLED", "inline", "pullback", "pushforward"]
+__all__ = ["PULLBACK", "PULLED", "inline", "pullback", "pushforward", "taylor"]

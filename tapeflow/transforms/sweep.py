@@ -71,7 +71,7 @@ class Sweep:
             return
         parts = self.parts.setdefault(owner, {})
         key = (slot - int(self.starts[owner]), size)
-        parts[key] = _plus(parts.get(key), flowing, partial)
+        parts[key] = plus(parts.get(key), flowing, partial)
 
     def take(self, owner: int) -> Any:
         """The whole cotangent of a value; None if nothing has flowed to it."""
@@ -82,7 +82,7 @@ class Sweep:
         total = None
         for layer in _layers(parts):
             joined = _joined(layer, size)
-            total = joined if total is None else _plus(total, joined, 1.0)
+            total = joined if total is None else plus(total, joined, 1.0)
         return total
 
     def run(self) -> None:
@@ -188,7 +188,7 @@ class Sweep:
                 self.flow(slot, size, flowing.reshape(-1), flat)
                 continue
             repeated = tuple(axis for axis in range(grid.AXES) if own[axis] != shape[axis])
-            summed = np.sum(_plus(None, flowing, partial), axis=repeated).reshape(-1)
+            summed = np.sum(plus(None, flowing, partial), axis=repeated).reshape(-1)
             self.flow(slot, size, summed[0] if size == 1 else summed, 1.0)
 
 
@@ -232,7 +232,7 @@ def is_zero(partial: Any) -> bool:
     return type(partial) is float and partial == 0.0
 
 
-def _plus(total: Any, flowing: Any, partial: Any) -> Any:
+def plus(total: Any, flowing: Any, partial: Any) -> Any:
     """``total`` plus ``flowing * partial``, in the arithmetic of the native reverse sweep."""
     if type(partial) is float and partial == 1.0:
         return flowing if total is None else elementwise(BY_NAME["add"], (total, flowing))

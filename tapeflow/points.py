@@ -62,7 +62,7 @@ class Point:
         return evaluate(self.made(transform, wanted), [*self.leaves, seed])
 
     def series(self, direction: Any, order: int) -> list[Any]:
-        """The Taylor coefficients from 0 to ``order`` along a direction, in the value's structure."""
+        """The Taylor coefficients up to ``order`` along a direction, in the value's structure."""
         flat = flat_numbers((direction,), self.structure, "direction", self.tape.name)
         key = "series", order
         if key not in self.tape.prepared:

@@ -52,6 +52,57 @@ def test_a_derivative_that_is_wrong_in_the_second_order_alone() -> None:
     tpf.check_grads(square, (0.2,), order=1)
 
 
+def test_reverse_mode_alone_is_compared_with_values() -> None:
+    """A rule that is wrong in both modes alike: only differences tell."""
+    wrong = tpf.custom_vjp(lambda p: p["a"] * p["b"][1])
+    wrong.defvjp(
+        lambda p: (wrong(p), p),
+        lambda p, g: ({"a": g * p["b"][1], "b": np.stack([0.0, 2.0 * g * p["a"]])},),
+    )
+    p = {"a": 2.0, "b": np.array([1.0, 3.0])}
+    message = r"derivative 1 of <lambda> in p\['b'\]\[1\], mode rev: vjp gives .* apart"
+    with pytest.raises(AssertionError, match=message):
+        tpf.check_grads(wrong, (p,), order=1, modes=("rev",))
+    message = r"in p\['b'\]\[1\], mode fwd: jvp gives 4\.0, differences 2.*, 2\.0 apart"
+    with pytest.raises(AssertionError, match=message):
+        tpf.check_grads(wrong, (p,), order=1, modes=("fwd",))
+
+
+def test_a_rule_that_is_wrong_in_one_order_of_modes() -> None:
+    """A value that is right, and a residual through which no gradient flows."""
+    square = tpf.custom_vjp(lambda x: x * x)
+    square.defvjp(lambda x: (x * x, tpf.stop_gradient(x)), lambda x, g: (2.0 * x * g,))
+    tpf.check_grads(square, (0.7,), order=1)
+    with pytest.raises(
+        AssertionError, match=r"derivative 2 of .*, mode (fwd|rev) over (fwd|rev): "
+    ):
+        tpf.check_grads(square, (0.7,), order=2)
+    for mode in ("fwd", "rev"):
+        message = rf"derivative 2 of .* in x, mode {mode} over {mode}: "
+        with pytest.raises(AssertionError, match=message):
+            tpf.check_grads(square, (0.7,), order=2, modes=(mode,))
+
+
+def test_numbers_that_are_not_looked_at_one_by_one_are_in_the_products() -> None:
+    """Of 1000 numbers 64 are drawn; one wrong number beside them shows all the same."""
+    wrong = tpf.custom_vjp(lambda x: np.sum(x * x))
+    places = np.setdiff1d(np.arange(1000), _drawn(1000))
+    factor = np.full(1000, 2.0)
+    factor[places[0]] = 3.0
+    wrong.defvjp(lambda x: (wrong(x), x), lambda x, g: (factor * x * g,))
+    with pytest.raises(AssertionError, match=r"mode rev: vjp, by <J\^T w, v>, gives"):
+        tpf.check_grads(wrong, (np.linspace(1.0, 2.0, 1000),), order=1)
+
+
+def _drawn(n: int) -> Any:
+    from tapeflow.checking import _Check
+
+    check = _Check(lambda x: np.sum(x), (np.ones(n),), ("fwd",), 1e-6, np.sum)
+    check.rng.standard_normal(n)
+    check.rng.standard_normal(1)
+    return list(check._chosen())
+
+
 def test_nan_is_not_passed() -> None:
     with pytest.raises(AssertionError, match="derivative 1"):
         tpf.check_grads(lambda x: np.sqrt(x), (0.0,), order=1)

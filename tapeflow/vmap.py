@@ -9,7 +9,8 @@ import optree
 from tapeflow.api import Function, Gradient
 from tapeflow.arguments import Part
 from tapeflow.branching import Branching
-from tapeflow.errors import StructureError, TracingError
+from tapeflow.control import scan
+from tapeflow.errors import StructureError
 from tapeflow.lanes import sample_of
 from tapeflow.plans import Axis, Plan, wanted_leaves
 from tapeflow.recorded import Fixed, Recorded, flatten_args
@@ -37,6 +38,9 @@ def vmap(
     The arrays may have any strides and are not written to. Raises StructureError where an argument
     lacks its axis, or where the batch sizes differ.
 
+    Inside a recording the batch is one instruction, a loop over the samples as `scan` records it:
+    a loss that sums over a batch can be differentiated.
+
     >>> loss = lambda w, x, y: (w * x - y) ** 2
     >>> x, y = np.array([1.0, 2.0]), np.array([2.0, 2.0])
     >>> tpf.vmap(loss, in_axes=(None, 0, 0))(3.0, x, y)
@@ -46,8 +50,6 @@ def vmap(
     """
     if reduce not in (None, "sum", "mean"):
         raise ValueError(f'reduce must be None, "sum" or "mean", not {reduce!r}')
-    if isinstance(function, Mapped):
-        raise TypeError("vmap over vmap is not supported: give the function one batch axis")
     return Mapped(function, in_axes, reduce)
 
 
@@ -55,6 +57,7 @@ class Mapped:
     """What ``tpf.vmap`` makes."""
 
     def __init__(self, function: Any, in_axes: Any, reduce: str | None) -> None:
+        self._function = function
         self._gradient = function if isinstance(function, Gradient) else None
         # Of a Jacobian, what knows the arguments that it is in.
         self._differentiates = getattr(function, "differentiates", self._gradient)
@@ -69,12 +72,10 @@ class Mapped:
 
     def __call__(self, *args: Any) -> Any:
         leaves, treedef, is_traced = flatten_args(args)
-        if is_traced:
-            raise TracingError(
-                "cannot call a vmapped function inside a recording: call it on the recorded "
-                "function from outside, as in vmap(grad(f))"
-            )
-        plan, n_lanes = self._plan(args, leaves, treedef)
+        found = None if is_traced else self._plan(args, leaves, treedef)
+        if found is None:
+            return self._recorded_over(args, leaves, treedef)
+        plan, n_lanes = found
         structure, (values, gradients) = plan.run(leaves, n_lanes)
         given = values or self._gradient is None
         value = self._unflatten(structure, values, plan.value_dtypes) if given else None
@@ -86,14 +87,45 @@ class Mapped:
             value, arguments[0] if self._gradient.single else tuple(arguments)
         )
 
+    def _recorded_over(
+        self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
+    ) -> Any:
+        """The batch as one instruction of the recording in progress: a loop over its samples."""
+        axes = batch_axes(args, self._in_axes, leaves, self._recorded.name)
+        n_lanes = self._batch_size(leaves, axes)
+        mapped = [
+            np.moveaxis(leaf, axis, 0)
+            for leaf, axis in zip(leaves, axes, strict=True)
+            if axis is not None
+        ]
+
+        def sample(carry: None, own: Sequence[Any]) -> Any:
+            rest = iter(own)
+            inputs = [
+                leaf if axis is None else next(rest)
+                for leaf, axis in zip(leaves, axes, strict=True)
+            ]
+            return carry, self._function(*treedef.unflatten(inputs))
+
+        _, results = scan(sample, None, mapped, length=n_lanes)
+        if self._reduce is None:
+            return results
+        reduction = np.sum if self._reduce == "sum" else np.mean
+        return optree.tree_map(lambda result: reduction(result, axis=0), results)
+
     def _plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
-    ) -> tuple[Plan | Branching, int]:
-        """What was found out for arguments of these shapes and types, or is now; and the batch."""
+    ) -> tuple[Plan | Branching, int] | None:
+        """What was found out for arguments of these shapes and types, or is now; and the batch.
+
+        None where the function closes over traced values of a recording in progress.
+        """
         key = (treedef, *((type(x), np.shape(x), getattr(x, "dtype", None)) for x in leaves))
         plan = self._plans.get(key)
         if plan is None or not self._recorded.is_current():
             plan = self._new_plan(args, leaves, treedef)
+            if plan is None:
+                return None
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -101,16 +133,13 @@ class Mapped:
 
     def _new_plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
-    ) -> tuple[Plan | Branching, int]:
+    ) -> tuple[Plan | Branching, int] | None:
         axes = batch_axes(args, self._in_axes, leaves, self._recorded.name)
         n_lanes = self._batch_size(leaves, axes)
         samples = [_sample(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
         tree = self._recorded.tree(samples, treedef)
         if tree.captures:
-            raise TracingError(
-                f"{self._recorded.name} uses a traced value of an enclosing function: "
-                "pass it as an argument"
-            )
+            return None
         parts: list[Part] = []
         tape = tree.last.tape
         if self._differentiates is not None:

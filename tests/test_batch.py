@@ -197,8 +197,6 @@ def test_bad_arguments() -> None:
         tpf.vmap(neuron, reduce="max")
     with pytest.raises(tpf.StructureError, match="complex128"):
         f(W, samples(3).astype(complex))
-    with pytest.raises(TypeError, match="vmap over vmap"):
-        tpf.vmap(f)
     with pytest.raises(TypeError, match=r"in an integer \(int64\)"):
         tpf.vmap(tpf.grad(lambda x: x * x))(np.arange(3))
 

@@ -212,7 +212,7 @@ def test_what_is_not_read_of_a_result_is_not_computed() -> None:
         state = tpf.while_loop(
             lambda s: s[1] > 0.1, lambda s: (s[0] * x, s[1] * 0.5, s[2] + np.exp(x)), (x, x, 1.0)
         )
-        _, (ys, zs) = tpf.scan(lambda c, b: (c + b, (c * x, np.sin(c))), x, np.ones(3))
+        ys = tpf.scan(lambda c, b: (c + b, (c * x, np.sin(c))), x, np.ones(3))[1][0]
         return state[0] + np.sum(ys) + tpf.cond(x > 0.0, lambda: (x, x * x), lambda: (x, 1.0))[0]
 
     tape = tpf.function(f).tape(1.5)
@@ -220,3 +220,39 @@ def test_what_is_not_read_of_a_result_is_not_computed() -> None:
     assert "exp" not in text and "sin" not in text and "square" not in text
     assert abs(tpf.record(f, 1.5)(1.5) - tape(1.5)) == 0.0
     assert same_bits(tpf.grad(f)(1.5), tpf.record(f, 1.5).value_and_grad(1.5)[1])
+
+
+def test_vmap_inside_a_recording() -> None:
+    rng = np.random.default_rng(3)
+    xs, ys, w = rng.normal(size=(20, 3)), rng.normal(size=20), rng.normal(size=3)
+
+    def loss(w: Any, x: Any, y: Any) -> Any:
+        return (np.tanh(np.sum(w * x)) - y) ** 2
+
+    def whole(w: Any) -> Any:
+        return np.sum((np.tanh(xs @ w) - ys) ** 2)
+
+    axes = None, 0, 0
+    of_arguments = lambda w: np.sum(tpf.vmap(loss, axes)(w, xs, ys))  # noqa: E731
+    closing_over = lambda w: np.sum(tpf.vmap(lambda x, y: loss(w, x, y))(xs, ys))  # noqa: E731
+    reduced = lambda w: tpf.vmap(loss, axes, reduce="sum")(w, xs, ys)  # noqa: E731
+    replayed = lambda w: np.sum(tpf.vmap(tpf.function(loss), axes)(w, xs, ys))  # noqa: E731
+    for f in (of_arguments, closing_over, reduced, replayed):
+        assert len(tpf.record(f, w)) <= 3
+        np.testing.assert_allclose(tpf.grad(f)(w), tpf.grad(whole)(w), TOLERANCE)
+        np.testing.assert_allclose(tpf.hessian(f)(w), tpf.hessian(whole)(w), 10 * TOLERANCE)
+    square = lambda g: np.sum(g * g)  # noqa: E731
+    nested = lambda w: square(tpf.vmap(tpf.grad(loss), axes, reduce="sum")(w, xs, ys))  # noqa: E731
+    np.testing.assert_allclose(
+        tpf.grad(nested)(w), tpf.grad(lambda w: square(tpf.grad(whole)(w)))(w), 1e-12
+    )
+    columns = tpf.grad(lambda x: np.sum(tpf.vmap(lambda a: a * a, 1)(x)))(np.ones((2, 3)))
+    assert same_bits(columns, 2.0 * np.ones((2, 3)))
+    mapped = tpf.vmap(tpf.grad(of_arguments))(np.stack([w, 2.0 * w]))
+    assert same_bits(mapped[1], tpf.grad(of_arguments)(2.0 * w))
+
+
+def test_vmap_over_vmap() -> None:
+    x, y = np.arange(3.0), np.arange(2.0)
+    outer = tpf.vmap(tpf.vmap(tpf.grad(lambda x, y: x * x * y), (None, 0)), (0, None))(x, y)
+    assert same_bits(outer, 2.0 * np.outer(x, y))

@@ -74,11 +74,9 @@ def look_inside(tape: Tape, i: int, operands: Sequence[Floats], first_lane: int 
     op, parameters = tape.op(i), tape.parameters_of(i).tolist()
     assert op.array is not None
     lanes = max((run.shape[1] for run in operands), default=1)
+    wide = [np.broadcast_to(run, (len(run), lanes)) for run in operands]
     for lane in [None] if lanes == 1 else [None, *range(lanes)]:
-        own = [
-            run if lane is None or run.shape[1] == 1 else run[:, lane : lane + 1]
-            for run in operands
-        ]
+        own = wide if lane is None else [run[:, lane : lane + 1] for run in wide]
         steps: dict[Tape, int] = {}
         sample = None if first_lane is None else first_lane + (lane or 0)
         before = reference.watcher.set(partial(_look, sample, steps))

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tapeflow import grid
-from tapeflow.arrays import SubTapes
 from tapeflow.example import instruction_value
 from tapeflow.primitives import fma
 from tapeflow.structure import Floats, Ints
@@ -27,9 +26,9 @@ watcher: ContextVar[Callable[[Tape, int, Floats], None] | None] = ContextVar(
 def can_run(tape: Tape) -> bool:
     """Whether there is a rule for everything on the tape, both ways.
 
-    Gates in Python have none, and the pullback of a tape inside the tape is recorded.
+    Gates in Python have none, and pullbacks of ops of one tape, such as loops, are recorded.
     """
-    return all(gate.python is None and not isinstance(gate.array, SubTapes) for gate in tape.gates)
+    return all(gate.python is None and gate.array is None for gate in tape.gates)
 
 
 def forward(tape: Tape, inputs: Floats) -> Floats:

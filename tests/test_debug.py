@@ -385,3 +385,43 @@ def test_an_error_goes_to_another_process_whole() -> None:
     copy = pickle.loads(pickle.dumps(caught.value))
     assert str(copy) == str(caught.value)
     assert (copy.sample, copy.operands, copy.location) == (1, {"x": -1.0}, caught.value.location)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_loop_whose_steps_differ_by_sample(batch: bool) -> None:
+    """With a number that all samples share among its operands."""
+
+    def f(x: Any) -> Any:
+        return tpf.while_loop(lambda c: c[0] < 3.0, lambda c: (c[0] + 1.0, np.log(c[1])), (0.0, x))[
+            1
+        ]
+
+    with debugging("nan"), pytest.raises(tpf.NonFiniteError) as caught:
+        tpf.vmap(tpf.grad(f))(np.array([20.0, 1.5])) if batch else tpf.grad(f)(1.5)
+    assert (caught.value.gate, caught.value.sample) == ("log", 1 if batch else None)
+    assert "in step 2 of while_loop" in str(caught.value)
+
+
+@tpf.custom_vjp
+def half_root(x: Any) -> Any:
+    return 0.5 * np.sqrt(x)
+
+
+half_root.defvjp(lambda x: (half_root(x), x), lambda x, flowing: (0.25 * flowing / np.sqrt(x),))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_derivatives_of_the_users_own(batch: bool) -> None:
+    def f(x: Any) -> Any:
+        return np.sum(half_root(x) - np.sqrt(x * 2.0))
+
+    gradient = tpf.grad(f)
+    with debugging("nan"):
+        assert np.isfinite(gradient(np.array([1.0, 2.0]))).all()
+        with pytest.raises(tpf.NonFiniteError) as caught:
+            if batch:
+                tpf.vmap(gradient)(np.array([[1.0, 2.0], [1.0, 0.0]]))
+            else:
+                gradient(np.array([1.0, 0.0]))
+    assert (caught.value.sweep, caught.value.sample) == ("reverse", 1 if batch else None)
+    assert caught.value.location.line == f.__code__.co_firstlineno + 1

@@ -130,8 +130,22 @@ def last_sweeps(tape: Tape) -> Sweeps:
     return Sweeps(workspace.values, workspace.cotangents + 0.0, workspace.seeds)
 
 
+def leaves_at(tape: Tape, at: Any) -> list[Any]:
+    """The leaves of a tuple of arguments; TypeError for what is none."""
+    if not isinstance(at, tuple):
+        raise TypeError(
+            f"at= takes the arguments of {tape.name} in a tuple, not a {type(at).__name__}: "
+            "at=(x,) for one"
+        )
+    return checked_leaves(tape, at)
+
+
 def sweeps_at(tape: Tape, args: tuple[Any, ...]) -> Sweeps:
-    """Both sweeps at these arguments, every seed 1; what the last `forward` has left stays."""
+    """Both sweeps at these arguments, every seed 1; what the last `forward` has left stays.
+
+    Raises TypeError where they are not in a tuple, and StructureError for others than recorded.
+    """
+    leaves_at(tape, args)
     workspace = _run_forward(tape, args)
     workspace.seeds[:] = 1.0
     sample_program(tape, slice(0, tape.n_inputs)).run_reverse(workspace)

@@ -172,11 +172,11 @@ class Methods:
         nothing else, no network either. It writes out local derivatives and the chain rule's
         products, sums them where a value is read several times, compares each gradient with
         differences, and lets inputs be edited; its numbers have the bits of the library's. Arrays
-        are taken apart into their numbers.
+        are taken apart into their numbers, and loops of a known number of steps into these.
 
         Returns a `Page` with ``html`` as text and ``save(path)``, which a notebook shows. Raises
         TapeError for more than 3,000 gates or 300 kB, and for what a page cannot compute, such as
-        factorisations and SciPy's functions; StructureError for arguments of another structure;
+        factorisations, SciPy's functions and loops that go on while something holds; StructureError for arguments of another structure;
         ValueError for a file that is not named .html.
 
         >>> tpf.record(lambda x, y: x * y + x, 1.0, 1.0).explain(at=(3.0, 4.0))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow.errors import TapeError
-from tapeflow.evaluate import Sweeps, checked_leaves, last_sweeps
+from tapeflow.evaluate import Sweeps, last_sweeps, leaves_at
 from tapeflow.graphs.collapse import GATES, collapsed, level_of
 from tapeflow.graphs.compose import compose
 from tapeflow.graphs.formula import formulas
@@ -80,7 +80,7 @@ def _inputs(tape: Tape, at: tuple[Any, ...] | None) -> Floats:
     """The inputs' numbers: as given, as in the last `forward`, or else each 1."""
     if at is not None:
         found = np.empty(tape.n_inputs)
-        tape.input_structure.pack(checked_leaves(tape, tuple(at)), found)
+        tape.input_structure.pack(leaves_at(tape, at), found)
         return found
     values = last_sweeps(tape).values
     return np.ones(tape.n_inputs) if values is None else values[: tape.n_inputs].copy()

@@ -71,7 +71,7 @@ def draw(
     by: str = "auto",
 ) -> Picture:
     level = level_of(tape, by)
-    sweeps = last_sweeps(tape) if at is None else sweeps_at(tape, tuple(at))
+    sweeps = last_sweeps(tape) if at is None else sweeps_at(tape, at)
     graph = graph_of(tape, sweeps) if level == "gate" else collapsed(tape, level)
     picture = Picture(graph, compose(graph))
     if path is not None:

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from tapeflow.graphs.text import isolated
 from tapeflow.graphs.theme import RICH, html_style
 
 Cell = str
@@ -66,8 +67,8 @@ class Section:
         for row in rows:
             line = []
             for k, (cell, width, kind) in enumerate(zip(row, widths, self.kinds, strict=True)):
-                room = " " * (width - columns(cell))
-                padded = cell + room if kind == "text" else room + cell
+                room, shown = " " * (width - columns(cell)), isolated(cell)
+                padded = shown + room if kind == "text" else room + shown
                 line.append(("  " * (k > 0) + padded, kind))
             line[-1] = (line[-1][0].rstrip(), line[-1][1])
             lines.append(line)
@@ -77,7 +78,7 @@ class Section:
         return "\n".join("".join(cell for cell, _ in line).rstrip() for line in self.lines())
 
     def html(self) -> str:
-        caption = f"<caption>{_isolated(self.title)}</caption>" if self.title else ""
+        caption = f"<caption>{_bdi(self.title)}</caption>" if self.title else ""
         head = "".join(
             f'<th class="{kind}">{html.escape(cell)}</th>'
             for cell, kind in zip(self.headings, self.kinds, strict=True)
@@ -85,7 +86,7 @@ class Section:
         body = "".join(
             "<tr>"
             + "".join(
-                f'<td class="{kind}">{_isolated(cell)}</td>'
+                f'<td class="{kind}">{_bdi(cell)}</td>'
                 for cell, kind in zip(row, self.kinds, strict=True)
             )
             + "</tr>"
@@ -94,7 +95,7 @@ class Section:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _isolated(cell: str) -> str:
+def _bdi(cell: str) -> str:
     """Text that keeps its order beside text in another direction."""
     escaped = html.escape(cell)
     return escaped if cell.isascii() else f"<bdi>{escaped}</bdi>"

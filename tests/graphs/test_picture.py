@@ -290,6 +290,10 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         tape.draw(by="colour")
     with pytest.raises(tpf.StructureError, match="was recorded for arguments of structure"):
         tape.draw(at=(W,))
+    with pytest.raises(TypeError, match=r"at= takes the arguments of neuron in a tuple, not a fl"):
+        tape.draw(at=1.0)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        tape.draw(tmp_path / "nowhere" / "graph.svg")
 
 
 def test_without_matplotlib_the_extra_is_named(

@@ -176,8 +176,9 @@ class Methods:
 
         Returns a `Page` with ``html`` as text and ``save(path)``, which a notebook shows. Raises
         TapeError for more than 3,000 gates or 300 kB, and for what a page cannot compute, such as
-        factorisations, SciPy's functions and loops that go on while something holds; StructureError for arguments of another structure;
-        ValueError for a file that is not named .html.
+        factorisations, SciPy's functions and loops that go on while something holds;
+        StructureError for arguments of another structure; ValueError for a file that is not named
+        .html.
 
         >>> tpf.record(lambda x, y: x * y + x, 1.0, 1.0).explain(at=(3.0, 4.0))
         <tapeflow page of <lambda>: ... kB>

@@ -223,15 +223,15 @@ class _Check:
     def _differences(self, x: Floats, slot: int) -> Any:
         structure = self.tape.input_structure
 
-        def value(h: float) -> Any:
-            moved = x.copy()
-            moved[slot] += h
+        def value(moved: Floats) -> Any:
             try:
                 return self.value(structure.split(moved))
             except (ArithmeticError, ValueError):
                 return np.full(self.tape.output_structure.size, np.nan)
 
-        return derivative(value, abs(float(x[slot])))
+        unit = np.zeros(x.size)
+        unit[slot] = 1.0
+        return derivative(value, x, unit)
 
     def _allowed(self, kind: str, theirs: Floats) -> float:
         finite = np.abs(theirs[np.isfinite(theirs)])

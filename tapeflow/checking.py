@@ -141,10 +141,10 @@ class _Check:
     def _differences(self, along: Any) -> Any:
         """The derivative of all results along a direction."""
 
-        def value(h: float) -> Any:
-            return _numbers(self.function(*_together(self.structure, self.x + h * along)))
+        def value(x: Any) -> Any:
+            return _numbers(self.function(*_together(self.structure, x)))
 
-        return derivative(value, float(np.abs(self.x @ along)))
+        return derivative(value, self.x, along)
 
     def _place(self, k: int) -> str:
         """A number of the arguments, as Python would write it."""

@@ -158,8 +158,10 @@ class Tape(Methods):
     def slot_name(self, slot: int, size: int = 1) -> str:
         """A slot as a person would call it: its argument, its constant, or ``v`` and a number.
 
-        size: how many numbers there are, from that slot on.
+        size: how many numbers there are, from that slot on; of none, the slot says nothing.
         """
+        if size == 0:
+            return "[]"
         if slot < self.n_inputs:
             k = int(
                 np.searchsorted([last for _, last in self.input_structure.bounds], slot, "right")

@@ -14,6 +14,9 @@ from tapeflow.tape import Location, Tape
 GATES = 200
 """Gates up to which each is drawn on its own."""
 
+MOST_GATES = 3_000
+"""Gates up to which each can be drawn on its own: that takes some ten seconds."""
+
 _GROUPS = 60
 """Lines, or functions, up to which they are drawn on their own."""
 
@@ -32,10 +35,15 @@ LEVELS = ("auto", "gate", *_KEYS)
 def level_of(tape: Tape, asked: str) -> str:
     """How a tape is drawn: by gate where they are few, or else by the finest level with few nodes.
 
-    Raises ValueError for a level that there is not.
+    Raises ValueError for a level that there is not, and for more gates than can be drawn.
     """
     if asked not in LEVELS:
         raise ValueError(f"cannot draw by {asked!r}: choose one of {', '.join(LEVELS)}")
+    if asked == "gate" and len(tape) > MOST_GATES:
+        raise ValueError(
+            f"cannot draw {len(tape):,} gates one by one, but up to {MOST_GATES:,}: "
+            'draw by "line", or leave it to "auto"'
+        )
     if asked != "auto":
         return asked
     if len(tape) <= GATES:

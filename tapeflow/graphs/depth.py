@@ -12,7 +12,8 @@ def deepest(starts, operands, slots, levels):
     for i in range(len(slots) - 1):
         level = 0
         for k in range(starts[i], starts[i + 1]):
-            if levels[operands[k]] > level:
+            # An empty run may begin where its own instruction's result does.
+            if operands[k] < slots[i] and levels[operands[k]] > level:
                 level = levels[operands[k]]
         for slot in range(slots[i], slots[i + 1]):
             levels[slot] = level + 1

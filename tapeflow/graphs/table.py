@@ -7,6 +7,9 @@ from tapeflow.evaluate import Sweeps, last_sweeps
 from tapeflow.graphs.report import Report, Section, number, show
 from tapeflow.tape import Tape
 
+_MOST_ROWS = 1_000
+"""Rows up to which all are shown: of more the first and the last, and a table has all of them."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -37,6 +40,11 @@ class Table(Report):
         return f"<tapeflow table of {self.name}: {len(self.rows)} rows>"
 
     def sections(self) -> Sequence[Section]:
+        shown, left_out = self.rows, 0
+        if len(shown) > _MOST_ROWS:
+            half = _MOST_ROWS // 2
+            left_out = len(shown) - 2 * half
+            shown = (*shown[:half], *shown[-half:])
         rows = [
             (
                 row.slot,
@@ -46,8 +54,10 @@ class Table(Report):
                 number(row.gradient),
                 row.source,
             )
-            for row in self.rows
+            for row in shown
         ]
+        if left_out:
+            rows.insert(len(rows) // 2, (f"... {left_out:,} more", "", "", "", "", ""))
         headings = ("slot", "gate", "operands", "value", "gradient", "source")
         return [Section(headings, ("text", "text", "text", "value", "gradient", "text"), rows)]
 

@@ -37,6 +37,12 @@ def mixed(*values: Any) -> Any:
     return v[-1] + v[-2]
 
 
+def halved(x: Any, times: int) -> Any:
+    for _ in range(times):
+        x = x * 0.5
+    return x
+
+
 def persian(وزن: Any, ورودی: Any) -> Any:
     return وزن[0] * ورودی + وزن[1]
 
@@ -292,6 +298,9 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         tape.draw(at=(W,))
     with pytest.raises(TypeError, match=r"at= takes the arguments of neuron in a tuple, not a fl"):
         tape.draw(at=1.0)
+    long = tpf.record(lambda x: halved(x, 4000), 1.0)
+    with pytest.raises(ValueError, match="cannot draw 4,000 gates one by one, but up to 3,000"):
+        long.draw(by="gate")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         tape.draw(tmp_path / "nowhere" / "graph.svg")
 
@@ -327,6 +336,9 @@ def test_names_are_escaped() -> None:
         (lambda x: np.concatenate([x, x])[::2], (np.arange(3.0),)),
         (lambda x: {"a": x[1], "b": [x, x[0:2]]}, (np.arange(3.0),)),
         (lambda x: np.sum(x), (np.empty(0),)),
+        (lambda x: x * 2.0, (np.empty(0),)),
+        (lambda: 1.0, ()),
+        (lambda x: (), (1.0,)),
     ],
 )
 def test_graphs_that_hardly_have_gates(f: Any, args: Any) -> None:

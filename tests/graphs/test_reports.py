@@ -69,6 +69,25 @@ def test_colours_on_a_terminal_do_not_change_the_text() -> None:
     assert "\n".join(lines) == str(table)
 
 
+def test_long_tables_are_shown_in_part() -> None:
+    def f(x: Any) -> Any:
+        for _ in range(2000):
+            x = np.sin(x)
+        return x
+
+    table = tpf.record(f, 1.0).table()
+    assert len(list(table)) == len(table) == 2001
+    lines = str(table).splitlines()
+    assert len(lines) == 1002
+    assert lines[501].strip() == "... 1,001 more"
+    assert table._repr_html_().count("<tr>") == 1002
+
+
+def test_empty_arrays_have_neither_depth_nor_cost() -> None:
+    found: Summary = tpf.record(lambda x: x * 2.0, np.empty(0)).summary()
+    assert (found.gates, found.depth, found.forward) == (1, 0, 0)
+
+
 def test_columns_stand_below_each_other_whatever_the_script() -> None:
     section = Section(("name", "x"), ("text", "number"), [("وزن", "1"), ("\u2068w\u2069", "22")])
     assert [columns(line) for line in str(section).splitlines()] == [8, 8, 8]

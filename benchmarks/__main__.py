@@ -15,6 +15,7 @@ NAMES = (
     "heston",
     "gmm",
     "scaling",
+    "files",
 )
 
 

@@ -1,7 +1,7 @@
 """One tape as functions of C: its parts, and one that runs them all."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,13 @@ import numpy as np
 from tapeflow import grid
 from tapeflow.errors import TapeError
 from tapeflow.export.c_arrays import ARRAYS, FUNCTIONS, called
+from tapeflow.export.c_loops import loop, switch
 from tapeflow.export.c_ops import Operations, comment
 from tapeflow.export.c_text import Writer, lines, live, number
+from tapeflow.loops import Loop, Switch
 from tapeflow.ops import BY_NAME
+from tapeflow.passes import executable
+from tapeflow.passes.dead_code import remove_dead_code
 from tapeflow.tape import Tape
 
 CHUNK = 256
@@ -30,6 +34,8 @@ class Shared:
     operations: Operations = field(init=False)
     functions: dict[str, None] = field(default_factory=dict)
     tables: dict[tuple[str, str], str] = field(default_factory=dict)
+    bodies: dict[Tape, "Function"] = field(default_factory=dict)
+    n_bodies: int = 0
 
     def __post_init__(self) -> None:
         self.operations = Operations(self.prefix)
@@ -51,6 +57,7 @@ class Shared:
 
     def texts(self, used: str) -> Iterator[str]:
         """What stands before the functions of tapes, as far as they use it."""
+        used += "".join(text for function in self.bodies.values() for text in function.texts)
         functions = self.operations.functions.items()
         own = [text for op, text in functions if _reads(self.operations.name_of(op), used)]
         used += "".join(own)
@@ -62,6 +69,9 @@ class Shared:
                 yield f"static const {kind} {name}{text}"
         yield from (FUNCTIONS[name] for name in FUNCTIONS if name in self.functions)
         yield from own
+        for function in self.bodies.values():
+            *parts, whole = function.texts
+            yield from [*parts, f"static {whole}"]
 
 
 class Function:
@@ -183,13 +193,21 @@ class Function:
         result = _sum("w", self._places[slot])
         if op.array is None:
             return self._grid(op, p, result, operands)
+        if isinstance(op.array, Loop):
+            return self._indented(loop(self, op.array, p, result, operands))
+        if isinstance(op.array, Switch):
+            return self._indented(switch(self, op.array, result, operands))
         call = ARRAYS.get(op.name) if op.name in BY_NAME else None
         if call is None:
             raise TapeError(
                 f"{op.name} ({tape.source(i)}) cannot be exported to C: compute it outside the "
                 "tape, and pass it as an argument"
             )
-        return [f"    {line}" for line in call(self, p, result, *operands)]
+        return self._indented(call(self, p, result, *operands))
+
+    @staticmethod
+    def _indented(lines: Sequence[str]) -> list[str]:
+        return [f"    {line}" for line in lines]
 
     def _grid(self, op: Any, p: Sequence[int], result: str, operands: Sequence[str]) -> list[str]:
         """An elementwise instruction on arrays: loops around its rule."""
@@ -238,6 +256,22 @@ class Function:
 
     def op(self, name: str) -> str:
         return self.shared.operations.name(BY_NAME[name])
+
+    def body(self, tape: Tape) -> Callable[[Sequence[str], Sequence[str]], str]:
+        """What calls a tape that this one carries, which is a function of its own then."""
+        function = self.shared.bodies.get(tape)
+        if function is None:
+            self.shared.n_bodies += 1
+            name = f"{self.shared.prefix}_body{self.shared.n_bodies}"
+            inputs = [(f"in{k}", leaf.size) for k, leaf in enumerate(tape.input_structure.leaves)]
+            leaves = tape.output_structure.leaves
+            outputs = [(f"out{k}", leaf.size) for k, leaf in enumerate(leaves)]
+            run = remove_dead_code(executable(tape))
+            function = Function(run, name, self.shared, inputs, outputs)
+            self.shared.bodies[tape] = function
+        # Its room is part of the caller's.
+        room = self.room(function.work)
+        return lambda given, taken: f"(void){function.name}({', '.join([*given, *taken, room])});"
 
     # Functions.
 

@@ -270,3 +270,39 @@ def test_names_and_files(tmp_path: Path) -> None:
     files = [str(main), str(tmp_path / "twice.c")]
     subprocess.run([COMPILERS[0], *STRICT, *files, "-o", str(program), "-lm"], check=True)
     assert subprocess.run([program], capture_output=True, text=True).stdout == "8 2"
+
+
+def recurrence(x: Any, w: Any) -> Any:
+    def body(carry: Any, x: Any) -> Any:
+        carry = tpf.cond(carry > 0.3, lambda c: c * x, lambda c: c + w[0], carry)
+        return carry, np.sin(carry * x)
+
+    last, ys = tpf.scan(body, 0.5, x)
+    back, _ = tpf.scan(lambda c, x: (c * x + w[1], None), np.ones(2), ys, reverse=True)
+    inner = tpf.fori_loop(0, 3, lambda i, c: tpf.fori_loop(0, 2, lambda j, d: d * w[0] + i, c), x)
+    chosen = tpf.switch(w[0], [np.sin, np.cos, np.exp], last)
+    return last + np.sum(ys) + np.sum(back) + np.sum(inner) + chosen
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_loops_and_branches(compiler: str, tmp_path: Path) -> None:
+    args = np.array([0.3, 0.6, -0.2]), np.array([1.2, 0.7])
+    tape = tpf.record(recurrence, *args)
+    compiled = Compiled(tape, tmp_path, compiler, ["-O2"])
+    for scale in (1.0, -1.0, 2.0):
+        x, w = scale * args[0], scale * args[1]
+        value, (gx, gw) = tape.value_and_grad(x, w)
+        y, g = compiled.pullback(np.concatenate([x, w]), np.ones(1))
+        assert same_bits(compiled.value(np.concatenate([x, w])), [value])
+        assert same_bits(y, [value])
+        np.testing.assert_allclose(g, [*gx, *gw], 1e-14)
+
+
+def test_a_loop_that_ends_by_itself(tmp_path: Path) -> None:
+    def root(a: Any) -> Any:
+        step = lambda x: 0.5 * (x + a / x)  # noqa: E731
+        return tpf.while_loop(lambda x: abs(x * x - a) > 1e-12, step, a)
+
+    tape = tpf.record(root, 2.0)
+    with pytest.raises(tpf.TapeError, match="a loop of unknown length"):
+        tape.to_c()

@@ -95,6 +95,11 @@ def check_tape(
         leaves = checked_leaves(tape, args)
         try:
             expected = check.value(leaves)
+        except GuardError:  # it is a tape itself
+            if not drawn:
+                raise
+            elsewhere += 1
+            continue
         except (ArithmeticError, ValueError):
             if not drawn:
                 raise

@@ -78,6 +78,8 @@ def test_samples_that_take_another_branch_are_left_out() -> None:
     assert "take another branch" in str(found)
     with pytest.raises(tpf.GuardError):
         tpf.check_tape(tape, f, [(-1.0,)])
+    own = tpf.check_tape(tape, lambda x: tape(x), 20)
+    assert (own.samples, own.elsewhere, own.undefined) == (found.samples, found.elsewhere, 0)
     with pytest.raises(ValueError, match="on the tape's branches, at any of 3 samples"):
         tpf.check_tape(tpf.record(lambda x: x if x > 9.0 else -x, 10.0), lambda x: abs(x), 3)
 

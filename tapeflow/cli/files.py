@@ -122,12 +122,14 @@ def _table(options: argparse.Namespace) -> bool:
 def _check(options: argparse.Namespace) -> bool:
     tape = _loaded(options)
     print(f"{options.file}: {tape!r}")
-    guards = len(tape.guards)
+    inputs, outputs = tape.input_structure.leaves, tape.output_structure.leaves
     print(
-        f"verified: hash, {len(tape):,} opcodes and arities, {len(tape.operands):,} operands, each "
-        f"below its own slot, {tape.n_slots:,} slots, parameters and sizes, {len(tape.sources)} "
-        f"source lines, the structure of {len(tape.input_structure.leaves)} inputs and "
-        f"{len(tape.output_structure.leaves)} outputs, {guards} guards"
+        f"verified: hash; opcodes and arities of {_counted(len(tape), 'instruction')}; "
+        f"{_counted(len(tape.operands), 'operand')}, each below its own of "
+        f"{_counted(tape.n_slots, 'slot')}; parameters and sizes; "
+        f"{_counted(len(tape.sources), 'source line')}; the structure of "
+        f"{_counted(len(inputs), 'input')} and {_counted(len(outputs), 'output')}; "
+        f"{_counted(len(tape.guards), 'guard')}; {_counted(_sub_tapes(tape), 'tape')} inside it"
     )
     try:
         if options.against is not None:
@@ -142,6 +144,16 @@ def _check(options: argparse.Namespace) -> bool:
     except (ArithmeticError, ValueError, TypeError) as error:
         raise Refusal(f"{options.file}: {error}") from None
     return True
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _sub_tapes(tape: Tape) -> int:
+    """How many tapes its loops and branches carry, and those of theirs."""
+    inside = [t for op in tape.gates for t in getattr(op.array, "tapes", ())]
+    return len(inside) + sum(map(_sub_tapes, inside))
 
 
 def _own(tape: Tape, options: argparse.Namespace) -> str:

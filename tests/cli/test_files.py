@@ -223,6 +223,22 @@ def test_gates_of_the_users(
     assert "8 derivatives to" in out
 
 
+def test_a_tape_with_a_loop_and_a_branch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def f(x: Any) -> Any:
+        if x > 0.0:
+            x = x * 2.0
+        return tpf.fori_loop(0, 3, lambda i, c: np.sin(c) + i, x)
+
+    path = tmp_path / "f.tape"
+    tpf.record(f, 1.0).save(path)
+    status, out, err = run(capsys, "check", path, "--samples", 20)
+    assert (status, err) == (0, "")
+    assert "1 guard; 1 tape inside it" in out
+    assert "more take another branch): " in out
+
+
 def test_a_tape_whose_domain_no_sample_meets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,9 @@
 """Gradients at ties, kinks and infinities: one test a row of docs/conventions.md."""
 
+import itertools
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from scipy import special
 
 import tapeflow as tpf
+from benchmarks import conventions_table as pages
 from tests.strategies import same_bits
 
 INF, NAN = math.inf, math.nan
@@ -146,3 +150,126 @@ def test_the_sign_of_a_nan_is_not_copied() -> None:
     for nan in (np.nan, -np.nan):
         assert tpf.copysign(-2.0, nan) == 2.0
         assert tpf.grad(tpf.copysign)(-2.0, nan) == -1.0
+
+
+# The table of first and second derivatives, which a script writes.
+
+M = pages.functions_of_tapeflow()
+PAGE = Path(__file__).parent.parent / "docs" / "conventions.md"
+CELLS = dict(pages.cells_of_the_page(PAGE.read_text()))
+
+First = Callable[[Any, tuple[Any, ...]], Any]
+
+
+def every(args: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(range(len(args)))
+
+
+def stacked(args: tuple[Any, ...]) -> list[Any]:
+    return [np.stack([np.asarray(arg)] * 3) for arg in args]
+
+
+def native(f: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """By the sweeps of a tape of f."""
+    tape = tpf.record(f, *args)
+    tape.forward(*args)
+    gradient = tape.backward()
+    return gradient if len(args) > 1 else (gradient,)
+
+
+FIRST: dict[str, First] = {
+    "sample": lambda f, args: tpf.grad(f, every(args))(*args),
+    "native": native,
+    "pullback": lambda f, args: tpf.function(lambda *x: tpf.grad(f, every(args))(*x))(*args),
+    "forward": lambda f, args: tpf.jacobian(f, every(args), mode="forward")(*args),
+    "batch": lambda f, args: [g[1] for g in tpf.vmap(tpf.grad(f, every(args)))(*stacked(args))],
+}
+
+
+def numbers(results: Any) -> list[float]:
+    return [y for result in results for y in pages.flat(result)]
+
+
+def component(f: Any, args: tuple[Any, ...], k: int) -> Any:
+    """One number of the gradient, as a function."""
+
+    def chosen(*x: Any) -> Any:
+        return np.concatenate([np.reshape(g, -1) for g in tpf.grad(f, every(args))(*x)])[k]
+
+    return chosen
+
+
+def units(args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """A tangent for each number of the arguments."""
+    ends = np.cumsum([0, *(np.size(arg) for arg in args)])
+    made = []
+    for row in np.eye(ends[-1]):
+        parts = [row[a:b] for a, b in itertools.pairwise(ends)]
+        pairs = zip(parts, args, strict=True)
+        made.append(tuple(part if np.ndim(arg) else part.item() for part, arg in pairs))
+    return made
+
+
+def by_products(f: Any, args: tuple[Any, ...]) -> list[float]:
+    products = [tpf.hvp(f, args, unit) for unit in units(args)]
+    return [y for p in products for y in numbers(p if len(args) > 1 else (p,))]
+
+
+def by_batch(f: Any, args: tuple[Any, ...]) -> list[float]:
+    found = tpf.vmap(tpf.hessian(f, every(args)))(*stacked(args))
+    return pages.rows([[block[1] for block in row] for row in found], list(args))
+
+
+def by_components(first: First) -> Callable[[Any, tuple[Any, ...]], list[float]]:
+    def rows(f: Any, args: tuple[Any, ...]) -> list[float]:
+        n = sum(np.size(arg) for arg in args)
+        return [y for k in range(n) for y in numbers(first(component(f, args, k), args))]
+
+    return rows
+
+
+def jacobian_of_grad(mode: str) -> Callable[[Any, tuple[Any, ...]], list[float]]:
+    def rows(f: Any, args: tuple[Any, ...]) -> list[float]:
+        own = every(args)
+        return pages.rows(tpf.jacobian(tpf.grad(f, own), own, mode=mode)(*args), list(args))
+
+    return rows
+
+
+SECOND: dict[str, Callable[[Any, tuple[Any, ...]], list[float]]] = {
+    "reverse over reverse": jacobian_of_grad("reverse"),
+    "forward over reverse": jacobian_of_grad("forward"),
+    "grad of grad": by_components(FIRST["sample"]),
+    "native sweep of a gradient": by_components(native),
+    "batch of hessians": by_batch,
+}
+
+
+def taken(case: str) -> tuple[Any, tuple[Any, ...]]:
+    function, _ = pages.CASES[case]
+    return lambda *x: function(M, *x), tuple(pages.point(pages.CASES[case]))
+
+
+def test_the_page_has_the_cases() -> None:
+    assert {case for case, _, _ in CELLS} == set(pages.CASES)
+    filled = [content for (_, _, system), content in CELLS.items() if system == "tapeflow"]
+    assert len(filled) == 2 * len(pages.CASES) and all(filled)
+
+
+@pytest.mark.parametrize("case", pages.CASES)
+def test_the_first_order(case: str) -> None:
+    f, args = taken(case)
+    for way, first in FIRST.items():
+        assert pages.cell(numbers(first(f, args))) == CELLS[case, 0, "tapeflow"], way
+
+
+@pytest.mark.parametrize("case", pages.CASES)
+def test_the_second_order(case: str) -> None:
+    f, args = taken(case)
+    expected = CELLS[case, 1, "tapeflow"]
+    for way, second in SECOND.items():
+        assert pages.cell(second(f, args)) == expected, way
+    # Products give columns.
+    n = sum(np.size(arg) for arg in args)
+    columns = np.reshape(by_products(f, args), (n, n))
+    assert pages.cell(pages.flat(columns.T)) == expected

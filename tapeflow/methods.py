@@ -152,8 +152,9 @@ class Methods:
         branches stand at their ends. A second circle around a gate says that a branch was decided
         by its value.
 
-        Raises ValueError for another file format or ``by``, and for more than 3,000 gates by gate, StructureError for arguments of another
-        structure, ImportError where matplotlib is needed and missing.
+        Raises ValueError for another file format or ``by``, and for more than 3,000 gates one by
+        one; StructureError for arguments of another structure; ImportError where matplotlib is
+        needed and missing.
 
         >>> tape = tpf.record(lambda x, y: x * y + x, 1.0, 1.0)
         >>> tape.draw(at=(3.0, 4.0))

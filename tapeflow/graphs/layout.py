@@ -218,32 +218,27 @@ def _crossings(found: Layout) -> int:
     return total
 
 
+_SWEEPS, _LAST = 16, 6
+"""Sweeps over all layers, forth and back; in the last ones both neighbours count at once."""
+
+_INWARDS = 0.05
+"""How strongly everything is drawn to one height, so that a long graph does not wander off."""
+
+
 def _raise(found: Layout) -> None:
     """Give each vertex its height."""
     vertices = found.vertices
     for layer in found.layers:
         y = -0.5 * sum(vertices[k].up + vertices[k].down + GAP for k in layer)
         for k in layer:
-            y += vertices[k].up
-            vertices[k].y = y
-            y += vertices[k].down + GAP
-    for sweep in range(16):
-        both = sweep >= 10
-        forward = sweep % 2 == 0
+            vertices[k].y = y + vertices[k].up
+            y += vertices[k].up + vertices[k].down + GAP
+    for sweep in range(_SWEEPS):
+        both, forward = sweep >= _SWEEPS - _LAST, sweep % 2 == 0
         for layer in found.layers if forward else reversed(found.layers):
             wishes, weights = [], []
             for k in layer:
-                pulls = []
-                if forward or both:
-                    pulls += [
-                        (vertices[link.source].y - link.offset, _weight(vertices, link))
-                        for link in found.into[k]
-                    ]
-                if not forward or both:
-                    pulls += [
-                        (vertices[link.target].y + link.offset, _weight(vertices, link))
-                        for link in found.out[k]
-                    ]
+                pulls = _pulls(found, k, forward or both, both or not forward)
                 weight = (0.0 if both and pulls else _INWARDS) + sum(w for _, w in pulls)
                 wishes.append(sum(y * w for y, w in pulls) / weight)
                 weights.append(weight)
@@ -254,8 +249,21 @@ def _raise(found: Layout) -> None:
         vertex.y -= top
 
 
-_INWARDS = 0.05
-"""How strongly everything is drawn to one height, so that a long graph does not wander off."""
+def _pulls(found: Layout, k: int, left: bool, right: bool) -> list[tuple[float, float]]:
+    """The heights at which a vertex's links to the left and right are level, and their weights."""
+    vertices = found.vertices
+    pulls = []
+    if left:
+        pulls += [
+            (vertices[link.source].y - link.offset, _weight(vertices, link))
+            for link in found.into[k]
+        ]
+    if right:
+        pulls += [
+            (vertices[link.target].y + link.offset, _weight(vertices, link))
+            for link in found.out[k]
+        ]
+    return pulls
 
 
 def _weight(vertices: Sequence[Vertex], link: Link) -> float:

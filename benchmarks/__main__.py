@@ -10,6 +10,7 @@ NAMES = (
     "arrays",
     "single",
     "bundle_adjustment",
+    "sparse",
     "lotka_volterra",
     "libor",
     "heston",

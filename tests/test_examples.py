@@ -58,6 +58,14 @@ def test_lstm() -> None:
     assert after < entropy
 
 
+@pytest.mark.jit
+def test_bundle_adjustment() -> None:
+    before, after, expected = example("bundle_adjustment").main()
+    assert before > 10.0 * after
+    # Of some two thousand residuals: 5 percent are three standard errors.
+    assert math.isclose(after, expected, rel_tol=0.05)
+
+
 def test_every_example_has_a_test() -> None:
     names = {path.stem for path in FOLDER.glob("*.py")}
     tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}

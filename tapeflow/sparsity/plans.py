@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.errors import StructureError
+from tapeflow.errors import GuardError, StructureError
 from tapeflow.recorded import flatten_args
 from tapeflow.sparsity.compressed import Compressed, as_array
 from tapeflow.sparsity.methods import (
@@ -129,7 +129,8 @@ class SparsePlan:
     def batch(self, *args: Any, in_axes: Any = 0) -> Floats:
         """The entries at many points, shape (points, nnz).
 
-        in_axes: as in ``tpf.vmap``. Row k goes into a matrix by ``plan.matrix(entries[k])``.
+        in_axes: as in ``tpf.vmap``. Row k goes into a matrix by ``plan.matrix(entries[k])``. Raises
+        GuardError where a point takes another branch of the function than the first.
 
         >>> plan = tpf.sparse_jacobian(lambda x: x**2, np.ones(2))
         >>> plan.batch(np.array([[1.0, 2.0], [3.0, 4.0]]))
@@ -148,7 +149,14 @@ class SparsePlan:
         if not prepared.pattern.nnz:
             n = next(np.shape(x)[a] for x, a in zip(leaves, axes, strict=True) if a is not None)
             return np.empty((n, 0))
-        return prepared.method.recover(prepared.compressed.batch(leaves, axes))
+        try:
+            sums = prepared.compressed.batch(leaves, axes)
+        except GuardError:
+            raise GuardError(
+                f"{self._subject.name} takes another branch at some point than at the first, and "
+                "has another pattern there: evaluate the plan point by point"
+            ) from None
+        return prepared.method.recover(sums)
 
     def matrix(self, data: Any) -> Any:
         """Entries, shape (nnz,), as a csr_array of the plan's structure."""

@@ -196,6 +196,12 @@ class ScatterPlan:
                 f"{self._recorded.name} uses a traced value of an enclosing function: "
                 "pass it as an argument"
             )
+        if len(tape.guards):
+            line = tape.sources[int(tape.guards.locations[0])]
+            raise TracingError(
+                f"{self._recorded.name} decides on a value ({line}), and all elements of a "
+                "scattered problem take one way: use tpf.where"
+            )
         return tape
 
     def _at(self, args: tuple[Any, ...]) -> list[Any]:

@@ -155,6 +155,23 @@ def test_a_global_that_changes_makes_a_new_plan() -> None:
     assert plan(np.ones(2)).data.tolist() == [3.0, 3.0]
 
 
+def test_a_branch() -> None:
+    def f(x: Any) -> Any:
+        return x[:-1] * x[1:] if x[0] > 0.0 else 2.0 * x
+
+    x = np.array([1.0, 2.0, 3.0])
+    plan = tpf.sparse_jacobian(f, x)
+    assert plan(x).toarray().tolist() == [[2.0, 1.0, 0.0], [0.0, 3.0, 2.0]]
+    assert plan(-x).toarray().tolist() == (2.0 * np.eye(3)).tolist()
+    assert plan(x).toarray().tolist() == [[2.0, 1.0, 0.0], [0.0, 3.0, 2.0]]
+    assert plan.batch(np.stack([x, 2.0 * x])).tolist() == [
+        [2.0, 1.0, 3.0, 2.0],
+        [4.0, 2.0, 6.0, 4.0],
+    ]
+    with pytest.raises(tpf.GuardError, match="f takes another branch at some point"):
+        plan.batch(np.stack([x, -x]))
+
+
 def test_repr() -> None:
     plan = tpf.sparse_jacobian(arrow, X, mode="forward")
     assert repr(plan) == "<sparse jacobian of arrow: 32 x 16, 77 entries, 16 colours, forward>"

@@ -190,6 +190,14 @@ def test_no_elements() -> None:
     assert plan.normal_equations(np.ones(3)).matrix.toarray().tolist() == [[0.0] * 3] * 3
 
 
+def test_a_branch_is_refused() -> None:
+    def f(x: Any) -> Any:
+        return x * x if x > 0.0 else -x
+
+    with pytest.raises(tpf.TracingError, match=r"f decides on a value \(test_scatter.py:\d+\)"):
+        tpf.scatter_jacobian(f, (np.zeros(2, int),), np.ones(1))
+
+
 def test_wrong_calls() -> None:
     def f(x: Any, y: Any) -> Any:
         return x * y

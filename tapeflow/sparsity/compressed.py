@@ -10,6 +10,7 @@ import numpy as np
 from tapeflow.programs import sample_program
 from tapeflow.recorded import Fixed
 from tapeflow.recorder import Recorder
+from tapeflow.sparsity.seeded import seeded
 from tapeflow.sparsity.subject import part_of
 from tapeflow.structure import Floats, Leaf, Structure
 from tapeflow.tape import Tape
@@ -18,10 +19,10 @@ from tapeflow.tracers import lift
 from tapeflow.transforms import inline, pullback, pushforward
 from tapeflow.vmap import Mapped
 
-_LONGEST = 20_000
+_LONGEST, _LONGEST_OF_NUMBERS = 20_000, 20_000_000
 """Instructions up to which every seed has its own copy of them on one tape. It is then one sweep
 whose seeds are constants and whose primal values are computed once; and many points can be lanes.
-Beyond, writing that tape takes longer than it saves."""
+Beyond, writing that tape, which is compiled code for numbers alone, takes longer than it saves."""
 
 
 class Compressed:
@@ -53,16 +54,27 @@ class Compressed:
     @cached_property
     def unrolled(self) -> bool:
         """Whether each seed has its own instructions."""
-        return sum(len(tape) * len(seeds) for tape, seeds in self.swept) <= _LONGEST
+        longest = _LONGEST_OF_NUMBERS if self._of_numbers else _LONGEST
+        return sum(len(tape) * len(seeds) for tape, seeds in self.swept) <= longest
+
+    @property
+    def _of_numbers(self) -> bool:
+        return all(tape.numbers_only and not len(tape.guards) for tape, _ in self.swept)
 
     @cached_property
-    def whole(self) -> Tape:
-        """The tape of all sums, from the arguments alone."""
+    def tapes(self) -> list[Tape]:
+        """Tapes that give all sums, one after the other, from the arguments alone."""
         structure = self.tape.input_structure
         own = Structure(
             structure.treedef if not self.n_extra else _flat_treedef(self.n_leaves),
             structure.leaves[: self.n_leaves],
         )
+        names = self.tape.input_names[: self.n_leaves]
+        if self._of_numbers:
+            return [seeded(tape, seeds, own, names) for tape, seeds in self.swept]
+        return [self._recorded(own, names)]
+
+    def _recorded(self, own: Structure, names: tuple[str, ...]) -> Tape:
         recorder = Recorder(own.size, share=True)
         with recorder:
             inputs = [*inputs_of(recorder, own), *[1.0] * self.n_extra]
@@ -74,7 +86,6 @@ class Compressed:
             recorder.location = None
             slots, leaves = output_slots(recorder, results, self.tape.name)
         output = Structure(_flat_treedef(len(leaves)), leaves)
-        names = self.tape.input_names[: self.n_leaves]
         # What is in there twice is shared already, and all of it is needed.
         return recorder.finish(f"sparse {self.tape.name}", slots, own, output, names)
 
@@ -90,8 +101,8 @@ class Compressed:
     def __call__(self, leaves: Sequence[Any]) -> Floats:
         """The sums at one point."""
         if self.unrolled:
-            found: Floats = sample_program(self.whole, None).results(leaves)
-            return found
+            found = [sample_program(tape, None).results(leaves) for tape in self.tapes]
+            return found[0] if len(found) == 1 else np.concatenate(found)
         ones = [1.0] * self.n_extra
         return np.concatenate(
             [mapped(*leaves, *ones, seeds).reshape(-1) for mapped, seeds in self._mapped]
@@ -100,8 +111,11 @@ class Compressed:
     def batch(self, leaves: Sequence[Any], axes: Sequence[int | None]) -> Floats:
         """The sums at many points, shape (points, sums)."""
         if self.unrolled:
-            found = Mapped(Fixed(self.whole), tuple(axes), None)(*leaves)
-            sums: Floats = np.concatenate([part.reshape(len(part), -1) for part in found], axis=1)
+            parts = []
+            for tape in self.tapes:
+                found = Mapped(Fixed(tape), tuple(axes), None)(*leaves)
+                parts += list(found) if isinstance(found, tuple) else [found]
+            sums: Floats = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
             return sums
         pairs = list(zip(leaves, axes, strict=True))
         n = next(np.shape(leaf)[axis] for leaf, axis in pairs if axis is not None)

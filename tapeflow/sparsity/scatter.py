@@ -228,7 +228,7 @@ class _Programs:
         columns, rows = (np.full(size, -1, np.int32) for size in (n, m))
         forward = n < m
         (columns if forward else rows)[:] = np.arange(min(m, n))
-        sums = Compressed(self._tape, len(wanted), wanted, columns, rows).whole
+        (sums,) = Compressed(self._tape, len(wanted), wanted, columns, rows).tapes
         # By columns the block comes turned.
         order = np.arange(m * n)
         order = order.reshape(n, m).T.ravel() if forward else order

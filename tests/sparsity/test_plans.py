@@ -35,6 +35,7 @@ X = np.random.default_rng(0).standard_normal(16)
 @pytest.mark.parametrize("limit", [0, 20_000])
 def test_a_jacobian(mode: str, limit: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(compressed, "_LONGEST", limit)
+    monkeypatch.setattr(compressed, "_LONGEST_OF_NUMBERS", limit)
     plan = tpf.sparse_jacobian(arrow, X, mode=mode)
     found, expected = plan(X), tpf.jacobian(arrow)(X)
     # Direct recovery adds nothing but zeros to an entry of the dense sweep.
@@ -54,6 +55,7 @@ def test_a_jacobian(mode: str, limit: int, monkeypatch: Any) -> None:
 @pytest.mark.parametrize("limit", [0, 20_000])
 def test_a_hessian(mode: str, limit: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(compressed, "_LONGEST", limit)
+    monkeypatch.setattr(compressed, "_LONGEST_OF_NUMBERS", limit)
     plan = tpf.sparse_hessian(net, X, mode=mode)
     found, expected = plan(X).toarray(), tpf.hessian(net)(X)
     # Each entry is a few sums of products of size one; a substitution adds up to sixteen of them.

@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
+from tapeflow.graphs.formula import formulas
 from tapeflow.ops import COMPILED, Op
-from tapeflow.recorder import Recorder
-from tapeflow.structure import Structure, flat_structure, flatten
-from tapeflow.tape import Tape
-from tapeflow.trace import output_slots
-from tapeflow.tracers import Tracer
 
 
 def page() -> str:
@@ -16,7 +12,7 @@ def page() -> str:
         "",
         "Written by `python -m benchmarks.op_table`. Each works on numbers and, element by",
         "element, on arrays; a constant may stand for any operand. The partials, in the operands",
-        "x, y and z, are what the rule of the operation records: v is the operation's own value.",
+        "x, y and z, are what the rule of the operation comes to: v is the operation's own value.",
         "",
         "| op | operands | operator | tapeflow | NumPy | partials |",
         "|---|---:|---|---|---|---|",
@@ -32,34 +28,9 @@ def page() -> str:
 
 
 def partials(op: Op) -> list[str]:
-    """An operation's partials as formulas, read off the tape that its rule records."""
-    recorder = Recorder(op.arity)
-    with recorder:
-        value, own = op.rule(*(Tracer(recorder, slot) for slot in range(op.arity)))
-        results = [value, *own]
-        slots, leaves = output_slots(recorder, results, op.name)
-    structure = Structure(flatten([0.0] * len(results))[1], leaves)
-    inputs = flat_structure(op.arity)
-    tape = recorder.finish(op.name, slots, inputs, structure, "xyz"[: op.arity])
-    value_slot, *rest = tape.outputs.tolist()
-    known = {value_slot: "v"} if value_slot >= tape.slots[0] else {}
-    return [_formula(tape, slot, known) for slot in rest]
-
-
-def _formula(tape: Tape, slot: int, known: dict[int, str], inner: bool = False) -> str:
-    """The slot's value as Python would write it; known: what slots are called."""
-    if slot in known:
-        return known[slot]
-    if slot < tape.slots[0]:
-        return tape.slot_name(slot)
-    i = slot - int(tape.slots[0])
-    op, operands = tape.op(i), tape.operands_of(i).tolist()
-    infix = {"add": "+", "sub": "-", "mul": "*", "div": "/"}.get(op.name)
-    if infix or op.name == "neg":
-        parts = [_formula(tape, own, known, True) for own in operands]
-        text = f"{parts[0]} {infix} {parts[1]}" if infix else f"-{parts[0]}"
-        return f"({text})" if inner and infix else text
-    return f"{op.name}({', '.join(_formula(tape, own, known) for own in operands)})"
+    """An operation's partials as formulas, written by its rule."""
+    _, found = formulas(op, "xyz"[: op.arity], "v")
+    return [formula.replace("|", "\\|") for formula in found]
 
 
 def _operator(op: Op) -> str:

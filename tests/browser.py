@@ -7,6 +7,7 @@ is neither a port nor a driver to install. An uncaught error in a page is an err
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ import pytest
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--remote-debugging-pipe",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
 ]  # fmt: skip
 
 _PATIENCE = 60.0
@@ -98,7 +99,9 @@ class Browser:
 
     def _next(self, deadline: float) -> Any:
         while b"\0" not in self._buffer:
-            assert time.monotonic() < deadline, "the browser does not answer"
+            left = max(deadline - time.monotonic(), 0.0)
+            ready, _, _ = select.select([self._from], [], [], left)
+            assert ready, "the browser does not answer"
             more = os.read(self._from, 1 << 16)
             if not more:
                 raise OSError("the browser has ended")

@@ -240,7 +240,8 @@ def test_vmap_inside_a_recording() -> None:
     for f in (of_arguments, closing_over, reduced, replayed):
         assert len(tpf.record(f, w)) <= 3
         np.testing.assert_allclose(tpf.grad(f)(w), tpf.grad(whole)(w), TOLERANCE)
-        np.testing.assert_allclose(tpf.hessian(f)(w), tpf.hessian(whole)(w), 10 * TOLERANCE)
+        # Terms of some units cancel in an entry.
+        np.testing.assert_allclose(tpf.hessian(f)(w), tpf.hessian(whole)(w), 0.0, 100 * TOLERANCE)
     square = lambda g: np.sum(g * g)  # noqa: E731
     nested = lambda w: square(tpf.vmap(tpf.grad(loss), axes, reduce="sum")(w, xs, ys))  # noqa: E731
     np.testing.assert_allclose(

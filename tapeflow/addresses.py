@@ -56,6 +56,12 @@ if config.DISABLE_JIT:
         _stacks.append(memory)
         return ctypes.addressof(memory)
 
+    def allocate(n: int) -> int:
+        raise NotImplementedError
+
+    def release(address: int) -> None:
+        raise NotImplementedError
+
     def call_gemm(address: int, flags: int, m: int, n: int, k: int, a: int, b: int, c: int) -> None:
         raise NotImplementedError
 
@@ -175,6 +181,42 @@ else:
             return builder.ptrtoint(memory, _INT64)
 
         return types.int64(), emit
+
+    def _external(builder: Any, name: str, result: Any, argument: Any) -> Any:
+        """A function of C's library."""
+        kind = ir.FunctionType(result, [argument])
+        return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+
+    @intrinsic
+    def allocate(typing: Any, n: Any) -> Any:
+        """The address of memory for n numbers, which begins a cache line; see `release`."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            malloc = _external(builder, "malloc", _POINTER, _INT64)
+            size = builder.mul(args[0], ir.Constant(_INT64, 8))
+            given = builder.call(malloc, [builder.add(size, ir.Constant(_INT64, 128))])
+            first = builder.add(builder.ptrtoint(given, _INT64), ir.Constant(_INT64, 64))
+            first = builder.and_(
+                builder.add(first, ir.Constant(_INT64, 63)), ir.Constant(_INT64, -64)
+            )
+            # What malloc has given stands before it.
+            before = builder.inttoptr(builder.sub(first, ir.Constant(_INT64, 8)), _POINTER)
+            builder.store(given, before, align=8)
+            return first
+
+        return types.int64(types.int64), emit
+
+    @intrinsic
+    def release(typing: Any, address: Any) -> Any:
+        """Give back what `allocate` has given."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            free = _external(builder, "free", ir.VoidType(), _POINTER)
+            before = builder.inttoptr(builder.sub(args[0], ir.Constant(_INT64, 8)), _POINTER)
+            builder.call(free, [builder.load(before, align=8, typ=_POINTER)])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), emit
 
     @intrinsic
     def call_gemm(

@@ -1,8 +1,13 @@
 """The kernel of a branch: each lane's own is run on the lanes that take it, and on no others."""
 
-import numpy as np
-
-from tapeflow.addresses import load_float, load_int, load_int32
+from tapeflow.addresses import (
+    allocate,
+    load_float,
+    load_int,
+    load_int32,
+    release,
+    store_int,
+)
 from tapeflow.array_kernels.base import kernel
 from tapeflow.loop_kernels.counted import width_for
 from tapeflow.loop_kernels.rows import operand_at, put_columns
@@ -28,27 +33,25 @@ def choice(values, cotangents, shared, record, lanes):
     n, branches = load_int(job + 8 * N_BRANCHES), load_int(job + 8 * BRANCHES)
     n_results = load_int(job + 8 * N_RESULTS)
     source, width = operand_at(values, shared, record, 0, lanes)
-    chosen, columns = np.empty(lanes, np.int64), np.empty(lanes, np.int64)
-    order = np.int64(columns.ctypes.data)
+    chosen = allocate(2 * lanes)
+    order = chosen + 8 * lanes
     for lane in range(lanes):
         number = load_float(source, 8 * lane if width else 0)
-        # Not converted before it is known to be a number in range.
-        chosen[lane] = min(int(number), n - 1) if 0.0 < number < 2147483647.0 else 0
-        if number >= 2147483647.0:
-            chosen[lane] = n - 1
+        # Not converted before it is in range; NaN is not above zero.
+        k = int(min(number, float(n - 1))) if number > 0.0 else 0
+        store_int(chosen + 8 * lane, k)
     for branch in range(n):
         a = 0
         for lane in range(lanes):
-            if chosen[lane] == branch:
-                columns[a] = lane
+            if load_int(chosen + 8 * lane) == branch:
+                store_int(order + 8 * a, lane)
                 a += 1
         if a == 0:
             continue
         phase = branches + 8 * PHASE_SIZE * branch
         w = width_for(a, lanes)
         rows, singles = load_int(phase + 8 * N_ROWS), load_int(phase + 8 * N_SINGLES)
-        room = np.empty(rows * w + singles + 8)
-        memory = np.int64(room.ctypes.data)
+        memory = allocate(rows * w + singles + 8)
         single = memory + 8 * rows * w
         prepare(phase, memory, single)
         own = 0 if a == lanes else order
@@ -58,5 +61,5 @@ def choice(values, cotangents, shared, record, lanes):
         write_step(phase, memory, single, w, 0, 0, result, lanes)
         first = rows - n_results
         put_columns(result, lanes, memory, w, first, n_results, own, 0, a)
-        room[0] = 0.0
-    columns[0] = 0
+        release(memory)
+    release(chosen)

@@ -10,9 +10,14 @@ over a segment, the earlier ones go over it again. No bit depends on it.
 
 import math
 
-import numpy as np
-
-from tapeflow.addresses import load_float, load_int, load_int32
+from tapeflow.addresses import (
+    allocate,
+    load_float,
+    load_int,
+    load_int32,
+    release,
+    store_int,
+)
 from tapeflow.array_kernels.base import kernel
 from tapeflow.jit import compiled
 from tapeflow.loop_kernels.rows import operand_at
@@ -42,6 +47,9 @@ STEPS, N_PHASES, PHASES, STREAM, LIMIT, COUNTED_SIZE = range(6)
 """The loop's job: steps, or -1; the phases one after the other; numbers of a step's record; and
 where the limit is."""
 
+MOST_STEPS = 2**53
+"""More would not end while somebody waits, and are no longer whole numbers one by one."""
+
 CONTINUE, AT_FIRST, AT_BORDER = range(3)
 """Where a phase's carries come from when it begins a segment."""
 
@@ -64,12 +72,12 @@ def width_for(a, lanes):
 
 
 @compiled()
-def at_work(counts, step):
+def at_work(counts, lanes, step):
     """How many lanes have more than some steps; ``counts`` fall."""
-    low, high = 0, len(counts)
+    low, high = 0, lanes
     while low < high:
         middle = (low + high) // 2
-        if counts[middle] > step:
+        if load_int(counts + 8 * middle) > step:
             low = middle + 1
         else:
             high = middle
@@ -77,23 +85,45 @@ def at_work(counts, step):
 
 
 @compiled()
-def sort_lanes(counts, order):
-    """Put the counts in their order, most first, and say which lane each is of: by their digits."""
-    n, most = len(counts), counts.max()
-    other_counts, other = np.empty(n, np.int64), np.empty(n, np.int64)
-    ends = np.empty(257, np.int64)
+def read_counts(counts, order, source, width, lanes):
+    """How many steps each lane has; the most, and the least."""
+    most, least = 0, MOST_STEPS
+    for lane in range(lanes):
+        number = load_float(source, 8 * lane if width else 0)
+        n = int(min(number, float(MOST_STEPS))) if number > 0.0 else 0
+        store_int(counts + 8 * lane, n)
+        store_int(order + 8 * lane, lane)
+        most, least = max(most, n), min(least, n)
+    return most, least
+
+
+@compiled()
+def sort_lanes(counts, order, other, n, most):
+    """Put the counts in their order, most first, and say which lane each is of: by their digits.
+
+    other: room for as many counts, and places in the order, and for 257 numbers.
+    """
+    other_order, ends = other + 8 * n, other + 16 * n
     shift = 0
     while most >> shift:
-        ends[:] = 0
+        for digit in range(257):
+            store_int(ends + 8 * digit, 0)
         for k in range(n):
-            ends[((most - counts[k]) >> shift & 255) + 1] += 1
+            place = ends + 8 * (((most - load_int(counts + 8 * k)) >> shift & 255) + 1)
+            store_int(place, load_int(place) + 1)
         for digit in range(1, 257):
-            ends[digit] += ends[digit - 1]
+            before = load_int(ends + 8 * (digit - 1))
+            store_int(ends + 8 * digit, load_int(ends + 8 * digit) + before)
         for k in range(n):
-            digit = (most - counts[k]) >> shift & 255
-            other_counts[ends[digit]], other[ends[digit]] = counts[k], order[k]
-            ends[digit] += 1
-        counts[:], order[:] = other_counts, other
+            count = load_int(counts + 8 * k)
+            place = ends + 8 * ((most - count) >> shift & 255)
+            to = load_int(place)
+            store_int(other + 8 * to, count)
+            store_int(other_order + 8 * to, load_int(order + 8 * k))
+            store_int(place, to + 1)
+        for k in range(n):
+            store_int(counts + 8 * k, load_int(other + 8 * k))
+            store_int(order + 8 * k, load_int(other_order + 8 * k))
         shift += 8
 
 
@@ -129,11 +159,8 @@ def run_segment(
     """A phase over the steps first to last - 1; ``whole``: the results are to be written."""
     values, shared, record, lanes = context
     reverse, nested = load_int(phase + 8 * REVERSE), load_int(phase + 8 * NESTED)
-    if uniform:
-        a = lanes
-    else:
-        # As at the step before, so that its carries are found as it has left them.
-        a = at_work(counts, last) if reverse else at_work(counts, max(first - 1, 0))
+    # As at the step before, so that its carries are found as it has left them.
+    a = lanes if uniform else at_work(counts, lanes, last if reverse else max(first - 1, 0))
     w = lanes if uniform else width_for(a, lanes)
     ready = a > 0
     if ready:
@@ -143,10 +170,10 @@ def run_segment(
         if not uniform:
             now = a
             if reverse:
-                while now < len(counts) and counts[now] > i:
+                while now < lanes and load_int(counts + 8 * now) > i:
                     now += 1
             else:
-                while counts[now - 1] <= i:
+                while load_int(counts + 8 * (now - 1)) <= i:
                     now -= 1
             if now != a:
                 if not reverse and whole:
@@ -186,20 +213,15 @@ def counted_loop(values, cotangents, shared, record, lanes):
     steps, n_phases = load_int(job + 8 * STEPS), load_int(job + 8 * N_PHASES)
     phases, stream = load_int(job + 8 * PHASES), load_int(job + 8 * STREAM)
     context = (values, shared, record, lanes)
-    counts = np.empty(lanes, np.int64)
-    order_of = np.empty(lanes, np.int64)
-    uniform = True
+    counts, order, uniform = 0, 0, True
     if steps < 0:
+        counts = allocate(4 * lanes + 257)
         source, width = operand_at(values, shared, record, 0, lanes)
-        for lane in range(lanes):
-            number = load_float(source, 8 * lane if width else 0)
-            counts[lane] = int(number) if number > 0.0 else 0
-            order_of[lane] = lane
-        uniform = counts.min() == counts.max()
+        steps, least = read_counts(counts, counts + 8 * lanes, source, width, lanes)
+        uniform = steps == least
         if not uniform:
-            sort_lanes(counts, order_of)
-        steps = counts[0]
-    order = 0 if uniform else np.int64(order_of.ctypes.data)
+            order = counts + 8 * lanes
+            sort_lanes(counts, order, counts + 16 * lanes, lanes, steps)
     # Memory of all bodies, one after the other.
     rows, singles, carried = 0, 0, 0
     for p in range(n_phases):
@@ -211,8 +233,7 @@ def counted_loop(values, cotangents, shared, record, lanes):
     length = segment_length(steps, stream, carried, lanes, limit)
     n_segments = max((steps + length - 1) // length, 1)
     kept = (n_segments + 1) * carried * lanes if n_segments > 1 else 0
-    memory = np.empty(rows * lanes + singles + kept + length * stream * lanes + 8)
-    start = np.int64(memory.ctypes.data)
+    start = allocate(rows * lanes + singles + kept + length * stream * lanes + 8)
     own_singles, borders = start + 8 * rows * lanes, start + 8 * (rows * lanes + singles)
     streams = borders + 8 * kept
     own, single = start, own_singles
@@ -221,7 +242,7 @@ def counted_loop(values, cotangents, shared, record, lanes):
         prepare(phase, own, single)
         own += 8 * lanes * load_int(phase + 8 * N_ROWS)
         single += 8 * load_int(phase + 8 * N_SINGLES)
-    idle = 0 if uniform else at_work(counts, 0)
+    idle = 0 if uniform else at_work(counts, lanes, 0)
     here = -1
     own, single, border = start, own_singles, borders
     for p in range(n_phases):
@@ -292,5 +313,6 @@ def counted_loop(values, cotangents, shared, record, lanes):
         own += 8 * lanes * load_int(phase + 8 * N_ROWS)
         single += 8 * load_int(phase + 8 * N_SINGLES)
         border += size * (n_segments + 1)
-    # Arrays live up to their last use, which is to be here.
-    memory[0], order_of[0] = 0.0, 0
+    release(start)
+    if counts:
+        release(counts)

@@ -3,9 +3,15 @@
 A lane that has ended costs little more: when there are enough of them, the others close ranks.
 """
 
-import numpy as np
-
-from tapeflow.addresses import load_float, load_int, load_int32, store_float
+from tapeflow.addresses import (
+    allocate,
+    load_float,
+    load_int,
+    load_int32,
+    release,
+    store_float,
+    store_int,
+)
 from tapeflow.array_kernels.base import kernel
 from tapeflow.jit import compiled
 from tapeflow.loop_kernels.counted import width_for
@@ -38,25 +44,25 @@ START, BODY, UNTIL_SIZE = range(3)
 def repeat_living(phase, memory, w, alive):
     """Let the columns that have ended repeat one that has not: their own might go on for ever."""
     living = 0
-    while alive[living] == 0:
+    while load_int(alive + 8 * living) == 0:
         living += 1
-    living = 8 * living + lowest_bit(alive[living])
+    living = 8 * living + lowest_bit(load_int(alive + 8 * living))
     row = load_int(phase + 8 * LASTING)
     for _ in range(load_int(phase + 8 * N_LASTING)):
         place = load_int(row)
         for k in range(place, place + load_int(row + 8)):
             number = load_float(memory, 8 * (w * k + living))
             for column in range(w):
-                if not alive[column // 8] >> (column % 8) & 1:
+                if not load_int(alive + 8 * (column // 8)) >> (column % 8) & 1:
                     store_float(memory, 8 * (w * k + column), number)
         row += 16
 
 
 @compiled()
-def all_alive(alive, a):
-    """Mark the first ``a`` columns."""
-    for g in range(len(alive)):
-        alive[g] = (1 << max(min(a - 8 * g, 8), 0)) - 1
+def all_alive(alive, w, a):
+    """Mark the first ``a`` of w columns."""
+    for g in range((w + 7) // 8):
+        store_int(alive + 8 * g, (1 << max(min(a - 8 * g, 8), 0)) - 1)
 
 
 @compiled()
@@ -72,21 +78,25 @@ def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, la
             on = 255 if load_float(single, 8 * place) != 0.0 else 0
         else:
             on = nonzero_group(own_rows + 8 * (w * place + 8 * g))
-        ended = alive[g] & ~on
-        alive[g] &= on
+        before = load_int(alive + 8 * g)
+        ended = before & ~on
+        store_int(alive + 8 * g, before & on)
         while ended:
-            ends[n] = 8 * g + lowest_bit(ended)
+            store_int(ends + 8 * n, 8 * g + lowest_bit(ended))
             ended &= ended - 1
             n += 1
     for k in range(n):
-        store_float(result, 8 * columns[ends[k]], float(steps))
+        lane = load_int(columns + 8 * load_int(ends + 8 * k))
+        store_float(result, 8 * lane, float(steps))
     row = load_int(phase + 8 * FINALS)
     for _ in range(load_int(phase + 8 * N_FINALS) if n else 0):
         for number in range(load_int(row + 8)):
             target = result + 8 * lanes * (load_int(row + 16) + number)
             source = memory + 8 * w * (load_int(row) + number)
             for k in range(n):
-                store_float(target, 8 * columns[ends[k]], load_float(source, 8 * ends[k]))
+                column = load_int(ends + 8 * k)
+                lane = load_int(columns + 8 * column)
+                store_float(target, 8 * lane, load_float(source, 8 * column))
         row += 24
     return n
 
@@ -94,10 +104,9 @@ def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, la
 @compiled()
 def close_ranks(phase, memory, w, width, a, alive, columns):
     """Go on with the a living columns alone, in narrower rows."""
-    chosen, own = np.int64(alive.ctypes.data), np.int64(columns.ctypes.data)
-    narrow(phase, memory, w, width, chosen)
-    press_row(own, own, w, chosen)
-    all_alive(alive, a)
+    narrow(phase, memory, w, width, alive)
+    press_row(columns, columns, w, alive)
+    all_alive(alive, w, a)
 
 
 @kernel
@@ -108,15 +117,17 @@ def until_loop(values, cotangents, shared, record, lanes):
     start, body = load_int(job + 8 * START), load_int(job + 8 * BODY)
     rows, singles = load_int(body + 8 * N_ROWS), load_int(body + 8 * N_SINGLES)
     first_rows, first_singles = load_int(start + 8 * N_ROWS), load_int(start + 8 * N_SINGLES)
-    room = np.empty((rows + first_rows) * lanes + singles + first_singles + 8)
-    memory = np.int64(room.ctypes.data)
+    memory = allocate((rows + first_rows) * lanes + singles + first_singles + 8)
     single = memory + 8 * rows * lanes
     first_memory = single + 8 * singles
     first_single = first_memory + 8 * first_rows * lanes
     # Which lane is in each column; which columns have not ended, as bits of a number for eight.
-    columns, ends = np.arange(lanes + 8), np.empty(lanes, np.int64)
-    alive = np.empty((lanes + 7) // 8, np.int64)
-    all_alive(alive, lanes)
+    columns = allocate(3 * lanes + 16)
+    ends = columns + 8 * (lanes + 8)
+    alive = ends + 8 * lanes
+    for lane in range(lanes):
+        store_int(columns + 8 * lane, lane)
+    all_alive(alive, lanes, lanes)
     nested = load_int(body + 8 * NESTED)
     prepare(start, first_memory, first_single)
     prepare(body, memory, single)
@@ -145,5 +156,5 @@ def until_loop(values, cotangents, shared, record, lanes):
         if steps == 1:
             own_rows, own_single, at = memory, single, body
         write_step(body, memory, single, w, 0, 0, result, lanes)
-    # Arrays live up to their last use, which is to be here.
-    room[0], columns[0], ends[0] = 0.0, 0, 0
+    release(memory)
+    release(columns)

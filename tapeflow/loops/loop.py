@@ -147,7 +147,8 @@ class _Run:
         self.lanes = lanes
         rest = list(operands)
         if loop.counted:
-            steps = max(int(rest.pop(0)[0, 0]), 0)
+            count = float(rest.pop(0)[0, 0])
+            steps = int(count) if count > 0.0 else 0
         self.consts = [rest.pop(0) for _ in loop.consts]
         inits = [rest.pop(0) for _ in loop.inits]
         self.xs = [

@@ -338,3 +338,29 @@ def test_an_error_names_the_line(kind: str, tier: str) -> None:
         assert isinstance(caught.value.__cause__, ValueError)
         with pytest.raises(tpf.GateError, match=r"backward raised .* \(test_gates.py:\d+"):
             run(stuck, 0.5)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_error_inside_a_loop_names_the_line(batch: bool) -> None:
+    def f(x: Any) -> Any:
+        return tpf.scan(lambda c, _: (Picky()(c) * 2.0, None), x, length=3)[0]
+
+    gradient = tpf.grad(f)
+    assert gradient(0.1) == 8.0
+    line = f.__code__.co_firstlineno + 1
+    with pytest.raises(tpf.GateError, match=rf"too large \(test_gates.py:{line}\)"):
+        tpf.vmap(gradient)(np.array([0.1, 1.5])) if batch else gradient(1.5)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_error_of_a_solver_names_the_line(batch: bool) -> None:
+    def solve(a: float) -> float:
+        if a < 0.0:
+            raise ValueError("no root")
+        return float(a**0.5)
+
+    root = tpf.implicit(solve, lambda x, a: x * x - a)
+    gradient = tpf.grad(lambda a: root(a) * 2.0)
+    assert gradient(4.0) == 0.5
+    with pytest.raises(tpf.GateError, match=r"no root \(test_gates.py:\d+\)"):
+        tpf.vmap(gradient)(np.array([4.0, -1.0])) if batch else gradient(-1.0)

@@ -60,3 +60,30 @@ def test_expm() -> None:
     f = tpf.record(tpf.linalg.expm, stack)
     assert np.allclose(f(stack), linalg.expm(stack), rtol=1e-12)
     gradient_is_right(tpf.linalg.expm, 0.3 * A)
+
+
+def shrinking(a: Any, _: Any) -> Any:
+    factor = np.linalg.cholesky(a)
+    return a - 0.6 * np.eye(2), np.log(factor[0, 0])
+
+
+def test_a_matrix_that_cannot_be_factorised_in_a_loop() -> None:
+    """The line of the body; NaN from something else in a loop is a result like any other."""
+
+    def f(a: Any, steps: int) -> Any:
+        return np.sum(tpf.scan(shrinking, a, length=steps)[1])
+
+    gradient = tpf.grad(lambda a: f(a, 3))
+    assert np.isfinite(tpf.grad(lambda a: f(a, 2))(np.eye(2))).all()
+    line = shrinking.__code__.co_firstlineno + 1
+    message = rf"Matrix is not positive definite \(test_linalg.py:{line}\)"
+    with pytest.raises(np.linalg.LinAlgError, match=message):
+        gradient(np.eye(2))
+
+    def logs(a: Any) -> Any:
+        def body(c: Any, _: Any) -> Any:
+            return np.linalg.cholesky(c), np.log(c[0, 0] - 3.0)
+
+        return np.sum(tpf.scan(body, a, length=2)[1])
+
+    assert np.isnan(tpf.function(logs)(np.eye(2)))

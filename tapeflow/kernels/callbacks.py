@@ -1,7 +1,7 @@
 """Kernels of gates that run in Python: the interpreter calls them like compiled ones."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,24 @@ def raise_pending(evaluation: int, tape: Tape, places: Callable[[], Any] | None 
     error, place = _raised.pop(evaluation)
     if not isinstance(error, GateError):
         raise error
-    gate = str(error).partition(":")[0].removeprefix("gate ")
-    own = [i for i in range(len(tape)) if tape.op(i).name == gate]
     found = None if places is None else places()
-    there = [i for i in own if found is not None and place in found[tape.slots[i]]]
-    # One instruction but where results have shared a place; then the lines it may be.
-    lines = dict.fromkeys(str(tape.source(i)) for i in there or own)
-    at = f" ({' or '.join(lines)})" if lines else ""
+    there = [i for i in range(len(tape)) if found is not None and place in found[tape.slots[i]]]
+    text = str(error)
+    # One line, but where results have shared a place, and inside loops; then those it may be.
+    lines = [*dict.fromkeys(_lines(tape, text, there))] or [*dict.fromkeys(_lines(tape, text))]
+    at = f" ({' or '.join(lines)})" if lines and lines[0] not in text else ""
     raise GateError(f"{error}{at}") from error.__cause__
+
+
+def _lines(tape: Tape, text: str, instructions: Iterable[int] | None = None) -> Iterator[str]:
+    """The lines of what runs in Python and may have said so, in the tapes of a tape too."""
+    for i in range(len(tape)) if instructions is None else instructions:
+        op = tape.op(i)
+        named = not text.startswith("gate ") or text.startswith(f"gate {op.name}:")
+        if named and (op.python is not None or getattr(op.array, "in_python", False)):
+            yield str(tape.source(i))
+        for inside in getattr(op.array, "tapes", ()):
+            yield from _lines(inside, text)
 
 
 class GateKernels:

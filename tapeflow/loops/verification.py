@@ -68,6 +68,9 @@ def _verify_phase(loop: Loop, phase: Phase, written: Sequence[Place]) -> None:
     _require(all(0 <= k < phase.n_carries for k in phase.results), name, "gives a carry it has not")
     kinds = ("const", "carry", "x", "stream", "index")
     _verify_reads(loop, phase, phase.body, phase.reads, kinds, written)
+    # A carry stays where the body reads it, which is one place.
+    once = [place for place in phase.reads if place[0] in ("carry", "index")]
+    _require(len(set(once)) == len(once), name, "reads a carry twice")
     sizes = {"y": loop.ys, "stream": loop.streams, "go": (1,)}
     for place, size in zip(phase.writes, outputs[phase.n_carries :], strict=True):
         _require(_at(sizes, place) == size, name, f"writes a {place[0]} of another length")

@@ -344,6 +344,13 @@ def of_loops(files: Files) -> Iterator[tuple[str, Attack]]:
         yield f"a phase whose {name} is {value}", set_in(0, ["phases", 0, name], value)
     for kind in ("stream", "go", "y", "nothing"):
         yield f"a phase that reads {kind}", set_in(0, ["phases", 0, "reads", 0], [kind, 0])
+
+    def twice(scan: Any, switch: Any) -> None:
+        reads = scan["phases"][0]["reads"]
+        carry = next(place for place in reads if place[0] == "carry")
+        reads[next(k for k, place in enumerate(reads) if place[0] == "x")] = carry
+
+    yield "a carry that is read twice", loop(twice)
     yield "no branches", set_in(1, ["branches"], [])
     yield "branches that read what is not there", set_in(1, ["reads"], [[9, 9], [9, 9]])
     yield "lengths of branches", set_in(1, ["lengths"], [5, 5, 5])

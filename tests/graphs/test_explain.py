@@ -286,3 +286,19 @@ def test_what_a_page_cannot_compute_is_refused(tmp_path: Path) -> None:
         tpf.record(neuron, W, X).explain(tmp_path / "page.pdf")
     with pytest.raises(tpf.StructureError, match="was recorded for arguments of structure"):
         tpf.record(neuron, W, X).explain(at=(1.0,))
+
+
+def test_many_checks_come_one_after_the_other(browser: Browser, tmp_path: Path) -> None:
+    """The page answers before all of them are there; an edit in between begins them again."""
+    x = np.linspace(-2.0, 2.0, 250)
+    tape = tpf.record(lambda x: np.sum(np.tanh(x) ** 2), x)
+    tape.explain(tmp_path / "page.html", at=(x,))
+    browser.open(tmp_path / "page.html")
+    browser.run("patience = 0, go(STEPS)")
+    browser.run(
+        "(() => { const e = document.querySelector('#inputs input');"
+        "e.value = '0.5'; e.dispatchEvent(new Event('input')); })()"
+    )
+    browser.wait("!document.querySelector('[data-check]')")
+    text = browser.run("document.getElementById('inputs').innerText")
+    assert text.count("✓") == 250 and "≠" not in text

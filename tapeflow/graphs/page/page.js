@@ -189,9 +189,24 @@ const look = node => {
 };
 
 // Tables. A check is worked out where it is seen, and kept while the inputs are the same.
-let checks = new Map();
+let checks = new Map(), waiting = new Set(), patience = 0;
 const check = slot => {
-  if (!checks.has(slot)) checks.set(slot, difference(slot));
+  if (!checks.has(slot) && performance.now() < patience) checks.set(slot, difference(slot));
+  if (checks.has(slot)) return checked(slot);
+  waiting.add(slot);
+  return `<span data-check="${slot}">…</span>`;
+};
+// What takes longer than a moment is worked out between other things.
+const later = () => {
+  for (const slot of waiting) {
+    waiting.delete(slot);
+    checks.set(slot, difference(slot));
+    document.querySelectorAll(`[data-check="${slot}"]`).forEach(e => { e.outerHTML = checked(slot); });
+    break;
+  }
+  if (waiting.size) setTimeout(later);
+};
+const checked = slot => {
   const x = checks.get(slot);
   return `${show(x)} ${agrees(x, now.G[slot]) ? '<span class="ok" title="they agree">✓</span>'
     : '<span class="off" title="a kink, or rounding: they differ">≠</span>'}`;
@@ -203,6 +218,8 @@ const cells = (slot, G) => cell("v", known(slot) ? show(now.V[slot]) : "")
 const head = names => `<tr>${names.map(n => `<th${/gate|name|source|operands/.test(n) ? ' class="t"' : ""}>${n}</th>`).join("")}</tr>`;
 const AROUND = 60;
 const tables = (G, i) => {
+  const idle = waiting.size === 0;
+  patience = performance.now() + 150;
   TAPE.inputs.forEach((_, slot) => {
     const row = $(`row${slot}`);
     row.cells[2].innerHTML = arrived(G, slot) ? show(G[slot]) : "";
@@ -223,6 +240,7 @@ const tables = (G, i) => {
     ${more(from)}${rows.join("")}${more(GATES - to)}</table>`;
   const row = $("list").querySelector(".lit");
   if (row) $("list").scrollTop = row.offsetTop - $("list").clientHeight / 2;
+  if (idle && waiting.size) setTimeout(later);
 };
 
 // Editing.
@@ -246,6 +264,7 @@ const edited = (element, list, k) => {
 const recompute = () => {
   now = sweep();
   checks = new Map();
+  waiting.clear();
   const broken = TAPE.guards.filter(([slot, expected]) => now.V[slot] !== Number(expected));
   $("branch").hidden = broken.length === 0;
   $("branch").textContent = broken.length === 0 ? "" :

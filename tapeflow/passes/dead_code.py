@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tapeflow.passes.rewriting import rewritten, run_lengths, same
+from tapeflow.passes.rewriting import rewritten, run_lengths
 from tapeflow.tape import Tape
 
 
@@ -17,4 +17,4 @@ def remove_dead_code(tape: Tape) -> Tape:
     kept = np.zeros(len(tape), np.bool_)
     lengths = run_lengths(tape)
     walk(mark_needed, len(tape), tape.starts, tape.operands, lengths, tape.slots, needed, kept)
-    return tape if kept.all() else rewritten(tape, kept, same(tape))
+    return tape if kept.all() else rewritten(tape, kept, None)

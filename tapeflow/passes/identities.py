@@ -24,6 +24,8 @@ def apply_identities(tape: Tape) -> Tape:
     # A divisor, as an exponent, is neutral where it is one, and on its side alone.
     kinds[kinds == _OVER] = _POWER
     kinds[np.diff(tape.parameter_starts) > 0] = -1
+    if not np.isin(kinds, (_TIMES, _PLUS, _MINUS, _POWER, _NEGATIVE)).any():
+        return tape
     alias, kept = same(tape), np.ones(len(tape), np.bool_)
     walk(
         find_identities,

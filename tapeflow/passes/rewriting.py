@@ -13,19 +13,24 @@ def rewritten(tape: Tape, kept: Any, alias: Any, added: Floats | None = None) ->
     """The tape's kept instructions, which read each slot's alias in its place.
 
     kept: one flag an instruction. alias: for each slot, and for the end of the last, the slot to
-    read; ~k for number k of the added constants.
+    read; ~k for number k of the added constants. None: each slot is read itself.
     """
     first, n_added = int(tape.slots[0]), 0 if added is None else len(added)
     sizes = np.diff(tape.slots)
     own = np.where(kept, sizes, 0)
     slots = np.concatenate([[0], np.cumsum(own)]) + first + n_added
-    renumbered = np.arange(tape.n_slots + 1)
-    renumbered[first:-1] += np.repeat(slots[:-1] - tape.slots[:-1], sizes)
-    renumbered[-1] = slots[-1]
+    # How far each instruction's slots move, and the end of the last; what is before, not at all.
+    shifts = np.concatenate([[0], slots - tape.slots])
+    if tape.n_slots > _WIDE * len(tape):
+        # Fewer slots are read than there are: those of long runs are not all gone through.
+        def renumbered(found: Any) -> Any:
+            return found + shifts[np.searchsorted(tape.slots, found, "right")]
+    else:
+        renumbered = (np.arange(tape.n_slots + 1) + _spread(shifts, first, sizes)).__getitem__
 
     def moved(given: Any) -> Any:
-        found = alias[given]
-        return np.where(found < 0, first + ~found, renumbered[found])
+        found = given.astype(np.int64) if alias is None else alias[given]
+        return np.where(found < 0, first + ~found, renumbered(found))
 
     position = np.concatenate([[0], np.cumsum(kept)])
     checkpoints = (tuple(position[list(run)].tolist()) for run in tape.checkpoints)
@@ -46,6 +51,15 @@ def rewritten(tape: Tape, kept: Any, alias: Any, added: Floats | None = None) ->
         checkpoints=tuple(run for run in checkpoints if run[1] > run[0]),
         guards=guards.moved(slots=moved(guards.slots), after=position[guards.after]),
     )
+
+
+_WIDE = 8
+"""Slots an instruction from which a tape is one of long runs."""
+
+
+def _spread(shifts: Any, first: int, sizes: Any) -> Any:
+    """What is there for each instruction, for each slot."""
+    return np.repeat(shifts, np.concatenate([[first], sizes, [1]]))
 
 
 def _bounds(starts: Any, kept: Any) -> Any:

@@ -249,7 +249,12 @@ def op_of(target: Any) -> Op:
     """
     if isinstance(target, RuleGate):
         return target.op
-    instance = target() if inspect.isclass(target) and hasattr(target, _IS_GATE) else target
+    instance = target
+    if inspect.isclass(target) and hasattr(target, _IS_GATE):
+        try:
+            instance = target()
+        except TypeError:
+            raise TypeError(f"gate {target.__name__} takes arguments: pass an instance") from None
     if not hasattr(type(instance), _IS_GATE):
         raise TypeError(f"{target!r} is not a gate: decorate it with tpf.gate")
     return _python_op(type(instance).__name__, instance)

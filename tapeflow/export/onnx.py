@@ -28,16 +28,17 @@ def to_onnx(tape: Tape, path: Any = None) -> Any:
     kind = onnx.TensorProto.DOUBLE
     given, inputs = [], []
     structure = tape.input_structure
-    for name, leaf in zip(_unique(tape.input_names), structure.leaves, strict=True):
+    outputs = [f"result{k}" for k in range(len(tape.output_structure.leaves))]
+    for name, leaf in zip(_unique(tape.input_names, outputs), structure.leaves, strict=True):
         shape = leaf.shape or ()
         given.append(onnx.helper.make_tensor_value_info(name, kind, shape))
         flat = () if leaf.shape is None else (-1,)
         inputs.append(name if len(shape) <= 1 else values.reshape(name, flat))
     results = evaluate(run, inputs, values)
     taken = []
-    for k, (value, leaf) in enumerate(zip(results, tape.output_structure.leaves, strict=True)):
-        values.graph.node("Identity", value, output=f"result{k}")
-        taken.append(onnx.helper.make_tensor_value_info(f"result{k}", kind, leaf.shape or ()))
+    for name, value, leaf in zip(outputs, results, tape.output_structure.leaves, strict=True):
+        values.graph.node("Identity", value, output=name)
+        taken.append(onnx.helper.make_tensor_value_info(name, kind, leaf.shape or ()))
     graph = onnx.helper.make_graph(
         values.graph.nodes, identifier(tape.name), given, taken, values.graph.initializers
     )
@@ -53,13 +54,13 @@ def to_onnx(tape: Tape, path: Any = None) -> Any:
     return model
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    """The inputs' names, which in a graph are each of one value."""
-    found: list[str] = []
+def _unique(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """The inputs' names, each of which is that of one value in a graph."""
+    found = list(taken)
     for name in names:
-        others = (f"{name}_{k}" for k in range(2, len(names) + 2))
+        others = (f"{name}_{k}" for k in range(2, len(names) + len(taken) + 3))
         found.append(name if name not in found else next(n for n in others if n not in found))
-    return found
+    return found[len(taken) :]
 
 
 class _Graph:
@@ -73,7 +74,7 @@ class _Graph:
     def node(self, kind: str, *inputs: str, output: str = "", **options: Any) -> str:
         import onnx
 
-        name = output or f"v{len(self.nodes)}"
+        name = output or f"node/{len(self.nodes)}"
         self.nodes.append(onnx.helper.make_node(kind, list(inputs), [name], **options))
         return name
 
@@ -83,7 +84,7 @@ class _Graph:
         array = np.asarray(numbers)
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._constants:
-            name = self._constants[key] = f"c{len(self._constants)}"
+            name = self._constants[key] = f"constant/{len(self._constants)}"
             self.initializers.append(onnx.numpy_helper.from_array(array, name))
         return self._constants[key]
 

@@ -120,7 +120,7 @@ def load(
     for name, given in (("gates", gates), ("types", types)):
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"{name} must be a dict by name, not a {type(given).__name__}")
-    if not max_bytes > 0:
+    if not isinstance(max_bytes, (int, float)) or not max_bytes > 0:
         raise ValueError(f"max_bytes must be a number of bytes, not {max_bytes!r}")
     code = Code(dict(gates or {}), dict(types or {}))
     if isinstance(file, (str, os.PathLike)):

@@ -89,3 +89,9 @@ def test_other_tapes_are_refused_in_a_sentence() -> None:
     tape = tpf.record(lambda x: tpf.fori_loop(0, 3, lambda i, c: c * x, 1.0), 1.0)
     with pytest.raises(tpf.TapeError, match=r"fori_loop .* cannot be exported to ONNX"):
         tape.to_onnx()
+
+
+def test_names_that_a_graph_has_already() -> None:
+    check(
+        tpf.record(lambda result0, v0, c0: (result0 * v0, c0 + 1.0), 1.0, 2.0, 3.0), 2.0, 3.0, 4.0
+    )

@@ -48,6 +48,20 @@ class Scale:
         return [self.factor * dz]
 
 
+@tpf.gate
+class Powers:
+    """A gate that cannot be made without arguments."""
+
+    def __init__(self, power: float) -> None:
+        self.power = power
+
+    def forward(self, x: float) -> float:
+        return x**self.power
+
+    def backward(self, dz: float) -> list[float]:
+        return [dz]
+
+
 def saved(tape: Tape) -> io.BytesIO:
     file = io.BytesIO()
     tape.save(file)
@@ -135,6 +149,8 @@ def test_gates_come_by_name() -> None:
         tpf.load(saved(tape))
     with pytest.raises(tpf.TapeError, match=r"gates=\{'Scale#2': Scale\}"):
         tpf.load(saved(tape), gates={"softsign": softsign, "Scale": Scale})
+    with pytest.raises(TypeError, match="gate Powers takes arguments: pass an instance"):
+        tpf.load(saved(tape), gates={**given, "Scale": Powers})
     with pytest.raises(TypeError, match="is not a gate: decorate it"):
         tpf.load(saved(tape), gates={**given, "softsign": abs})
     assert pickle.loads(pickle.dumps(tape)).value_and_grad(1.0) == (8.5, 8.25)
@@ -249,3 +265,5 @@ def test_a_tape_too_large_is_refused_before_memory_is_taken() -> None:
         tpf.load(file, max_bytes=100)
     with pytest.raises(ValueError, match="max_bytes must be"):
         tpf.load(file, max_bytes=-1)
+    with pytest.raises(ValueError, match="max_bytes must be"):
+        tpf.load(file, max_bytes="1 GB")  # type: ignore[arg-type]

@@ -112,7 +112,8 @@ const describe = () => {
   }
   const rows = now.flows[i].map(({ slot, partial, before, product, after, flowing }, k) => {
     if (!flowing) return `<div class="rule"><div class="math">${escape(nameOf(slot))}: nothing flows,
-      ${slot >= N && slot < FIRST ? "it is a constant" : "no input reaches the result through it"}</div></div>`;
+      ${slot >= N && slot < FIRST ? "it is a constant" : TAPE.ops[op].zero
+        ? "the gate is a step, with a slope of 0" : "no input reaches the result through it"}</div></div>`;
     const sum = readers[slot] > 1
       ? `<div class="math">sum so far: ${G(before + 0)} + ${G(product)} = ${G(after + 0)}</div>` : "";
     return `<div class="rule">${local(i, k, slots, formulas)}<div class="math">${d(RESULT, `v${i}`)} ·
@@ -268,7 +269,7 @@ const recompute = () => {
   const broken = TAPE.guards.filter(([slot, expected]) => now.V[slot] !== Number(expected));
   $("branch").hidden = broken.length === 0;
   $("branch").textContent = broken.length === 0 ? "" :
-    `At these inputs the function takes another branch than this tape, which was recorded with ${broken[0][2]}.`;
+    `At these inputs the function takes another branch than this tape, which was recorded with ${broken[0][2].replace("  # ", " at ")}.`;
   paint();
 };
 const field = (label, value) => `<input type="text" inputmode="text" autocomplete="off" spellcheck="false" dir="ltr"

@@ -21,12 +21,15 @@ from tapeflow.errors import GateError, StructureError, TapeError, TracingError
 from tapeflow.recorded import flatten_args, traced_leaf
 from tapeflow.recorder import innermost
 from tapeflow.rule_calls import alike, closure, fresh, record_gate, shaped, split
+from tapeflow.sources import user_place
 from tapeflow.structure import Floats, Leaf, Structure, flatten, outline, structure_of
 from tapeflow.trace import numbers_of, trace
 from tapeflow.tracers import is_traced, lift
 
 
-def implicit(solve: Callable[..., Any], residual: Callable[..., Any]) -> "Implicit":
+def implicit(
+    solve: Callable[..., Any], residual: Callable[..., Any], like: Any = None
+) -> "Implicit":
     """The function of some arguments that solves an equation, with its derivatives.
 
     solve: from the arguments to x, a number, an array, or a structure of them. It is any code in
@@ -37,6 +40,9 @@ def implicit(solve: Callable[..., Any], residual: Callable[..., Any]) -> "Implic
     the equation. It is recorded, and its derivatives give those of x, by the implicit function
     theorem, of any order. For a fixed point x = g(x, a) it is ``lambda x, a: x - g(x, a)``; for an
     optimum of f, ``lambda x, a: tpf.grad(f)(x, a)``. Whether it is zero is not looked at.
+
+    like: something of x's structure and shapes, whatever its numbers. It is needed in the bodies of
+    loops and in rules alone; elsewhere solve is called once while recording, to see it.
 
     Raises StructureError where x or the residual are not as they must be, GateError for what solve
     raises, and LinAlgError where the residual's Jacobian in x is singular; in a batch the sample is
@@ -55,15 +61,17 @@ def implicit(solve: Callable[..., Any], residual: Callable[..., Any]) -> "Implic
     for what, given in (("solve", solve), ("residual", residual)):
         if not callable(given):
             raise TypeError(f"{what} must be a function, not a {type(given).__name__}")
-    return Implicit(solve, residual)
+    return Implicit(solve, residual, like)
 
 
 class Implicit:
     """What ``tpf.implicit`` makes."""
 
-    def __init__(self, solve: Callable[..., Any], residual: Callable[..., Any]) -> None:
+    def __init__(
+        self, solve: Callable[..., Any], residual: Callable[..., Any], like: Any = None
+    ) -> None:
         functools.update_wrapper(self, solve, updated=())
-        self.solve, self.residual = solve, residual
+        self.solve, self.residual, self.like = solve, residual, like
         self.name = getattr(solve, "__name__", type(solve).__name__)
         self.__tapeflow_uses__ = (solve, residual)
 
@@ -93,18 +101,31 @@ class _Equation(GateRule):
     in_python = True
 
     def __init__(self, of: Implicit, leaves: Sequence[Any], treedef: optree.PyTreeSpec) -> None:
-        self.of, self.treedef = of, treedef
+        self.of: Implicit = of
+        self.treedef = treedef
         self.traced = [k for k, leaf in enumerate(leaves) if is_traced(leaf)]
         self.plain = [None if is_traced(leaf) else leaf for leaf in leaves]
         own = [leaves[k] for k in self.traced]
         self.given = Structure(flatten([0.0] * len(own))[1], tuple(map(traced_leaf, own)))
         self.failure = f"{of.name} found no solution"
-        # How many unknowns there are is seen at the point of the recording.
-        found = self._solve(numbers_of(own, self.given))
+        self.unknowns = self._unknowns(own)
+        self._check_residual()
+
+    def _unknowns(self, own: Sequence[Any]) -> Structure:
+        """How many unknowns there are: seen at the point of the recording, where there is one."""
+        of, found = self.of, self.of.like
+        if found is None:
+            try:
+                numbers = numbers_of(own, self.given)
+            except TracingError:
+                raise TracingError(
+                    f"cannot see here how many unknowns {of.name} has ({user_place()}): say it, as "
+                    "in tpf.implicit(solve, residual, like=x), with x as solve gives it"
+                ) from None
+            found = self._solve(numbers)
         if any(map(is_traced, optree.tree_leaves(found))):
             raise closure(of.name)
-        self.unknowns = structure_of(found)[1]
-        self._check_residual()
+        return structure_of(found)[1]
 
     def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
         require(len(p) > 1, all(n >= 0 for n in p))
@@ -189,7 +210,7 @@ class _JacobianSolve(GateRule):
     kernel = "solve"
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.of = self.name = name
         self.failure = f"the Jacobian of the residual of {name} in x is singular"
 
     def record(self, p: Parameters, matrix: Value, right: Value) -> Value:

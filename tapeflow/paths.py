@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapeflow import settings
+from tapeflow.arrays import GateRule, SubTapes
 from tapeflow.errors import TracingError
+from tapeflow.ops import FIRST_GATE, Op
 from tapeflow.outcomes import first_failure, flagged, may_raise, question
 from tapeflow.passes import simplified
 from tapeflow.passes.status import without_guards
@@ -207,16 +209,26 @@ def _upto(tape: Tape, k: int) -> Any:
     first, last = int(tape.starts[start]), int(tape.starts[end])
     parameters = tape.parameters[tape.parameter_starts[start] : tape.parameter_starts[end]]
     places, numbers = _common(tape, tape.operands[first:last])
-    gates = [tape.op(i) for i in range(start, end)] if tape.gates else []
+    # Gates are numbered by when they first come up, on a path of their own.
+    opcodes = np.minimum(tape.opcodes[start:end], FIRST_GATE)
+    gates = [_likeness(tape.op(start + i)) for i in np.flatnonzero(opcodes == FIRST_GATE).tolist()]
     looked_at = _common(tape, guards.slots[k : k + 1])
     where = tape.sources[int(guards.locations[k])]
     return (
-        gates or tape.opcodes[start:end].tobytes(),
+        (opcodes.tobytes(), gates),
         (tape.starts[start : end + 1] - first).tobytes(),
         (places.tobytes(), numbers.tobytes()),
         parameters.tobytes(),
         (looked_at[0].tobytes(), looked_at[1].tobytes(), int(guards.kinds[k]), where),
     )
+
+
+def _likeness(op: Op) -> Any:
+    """What is the same of an op each time a function is recorded: some are made at each call."""
+    rule = op.array
+    if isinstance(rule, GateRule):
+        return op.name, rule.of
+    return (op.name, len(rule.tapes)) if isinstance(rule, SubTapes) else op
 
 
 def _common(tape: Tape, slots: Any) -> tuple[Any, Any]:

@@ -96,7 +96,7 @@ class Call:
 
         operands = [*own, *results]
         p = (len(results), *(lift(x).size for x in operands))
-        flat = record_gate(f"{custom.kind}:{custom.name}", Seam(begin), p, operands)
+        flat = record_gate(f"{custom.kind}:{custom.name}", Seam(custom, begin), p, operands)
         return self.output.unflatten(split(self.output, flat))
 
     def _check_closed(

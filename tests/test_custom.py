@@ -375,3 +375,45 @@ def test_a_file_does_not_hold_a_rule(tmp_path: Any) -> None:
     f.defvjp(lambda x: (np.sin(x), x), lambda x, g: (2.0 * np.cos(x) * g,))
     tpf.record(tpf.grad(lambda x: f(x) * 1.0), 1.0).save(tmp_path / "g.tape")
     assert tpf.load(tmp_path / "g.tape")(0.5) == 2.0 * np.cos(0.5)
+
+
+@pytest.mark.parametrize("make", [scalar_by_vjp, scalar_by_jvp])
+def test_rules_beside_branches_and_in_loops(make: Any) -> None:
+    f = make(2.0)
+
+    def branching(x: Any) -> Any:
+        if x > 0.2:
+            y = f(x)
+            return 2.0 * y if y > 0.6 else y
+        return 3.0 * x
+
+    xs = np.array([0.1, 0.5, 0.7, -1.0])
+    first = [3.0, 2.0 * np.cos(0.5), 4.0 * np.cos(0.7), 3.0]
+    second = [0.0, -2.0 * np.sin(0.5), -4.0 * np.sin(0.7), 0.0]
+    for order in (xs, xs[::-1]):
+        turn = slice(None) if order is xs else slice(None, None, -1)
+        found = tpf.vmap(tpf.grad(branching))(order)
+        np.testing.assert_allclose(found, first[turn], rtol=1e-15)
+        found = tpf.vmap(tpf.hessian(branching))(order)
+        np.testing.assert_allclose(found, second[turn], rtol=1e-15)
+    gradient = tpf.grad(branching)
+    np.testing.assert_allclose([gradient(x) for x in xs.tolist()], first, rtol=1e-15)
+
+    def loop(x: Any) -> Any:
+        return tpf.fori_loop(0, 3, lambda i, c: f(c) + x, x)
+
+    def unrolled(x: Any) -> Any:
+        c = x
+        for _ in range(3):
+            c = f(c) + x
+        return c
+
+    for transform in (tpf.grad, tpf.hessian, lambda g: lambda x: tpf.vmap(tpf.grad(g))(xs)):
+        np.testing.assert_allclose(transform(loop)(0.3), transform(unrolled)(0.3), rtol=1e-13)
+
+
+def test_a_branch_in_a_rule_is_refused() -> None:
+    f = tpf.custom_vjp(lambda x: x * x)
+    f.defvjp(lambda x: (x * x, x), lambda x, g: (2.0 * x * g if x > 0 else g,))
+    with pytest.raises(TracingError, match=r"decide on a traced value in a rule .* use tpf\.where"):
+        tpf.grad(lambda x: f(x))(2.0)

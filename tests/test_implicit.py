@@ -261,3 +261,31 @@ def test_what_the_equation_closes_over_may_be_bound_anew() -> None:
     factor = 3.0
     assert f(1.0) == 3.0
     assert tpf.grad(f)(1.0) == 3.0
+
+
+def test_in_loops_and_beside_branches() -> None:
+    like = tpf.implicit(lambda a: float(np.sqrt(a)), lambda x, a: x * x - a, like=1.0)
+
+    def loop(x: Any) -> Any:
+        return tpf.fori_loop(0, 3, lambda i, c: like(c + x), x)
+
+    def unrolled(x: Any) -> Any:
+        c = x
+        for _ in range(3):
+            c = like(c + x)
+        return c
+
+    for transform in (tpf.grad, tpf.hessian, lambda f: lambda x: tpf.vmap(tpf.grad(f))(x + XS)):
+        np.testing.assert_allclose(transform(loop)(0.5), transform(unrolled)(0.5), rtol=1e-13)
+    with pytest.raises(TracingError, match=r"how many unknowns <lambda> has .* like=x\)"):
+        tpf.grad(lambda x: tpf.fori_loop(0, 3, lambda i, c: root(c + x), x))(0.5)
+
+    def branching(x: Any) -> Any:
+        y = root(x)
+        return 2.0 * y if y > 1.0 else y
+
+    found = tpf.vmap(tpf.grad(branching))(np.array([0.25, 4.0]))
+    np.testing.assert_allclose(found, [1.0, 0.5], rtol=1e-15)
+
+
+XS = np.array([0.0, 0.5, 1.0])

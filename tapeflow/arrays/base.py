@@ -151,9 +151,10 @@ class GateRule(ArrayRule):
     """As ArrayRule, for an op that a tape has of its own, with what it needs to know.
 
     kernel: the op of the table whose kernels compute it, if one does. in_python: it is the user's
-    code, which may raise. failure: what to say where it gives NaN.
+    code, which may raise. failure: what to say where it gives NaN. of: what the user made.
     """
 
+    of: Any = None
     kernel = ""
     in_python = False
     failure: str | None = None
@@ -178,8 +179,10 @@ class Seam(GateRule):
     Its parameters: how many runs the result has, then the lengths of the operands' runs.
     """
 
-    def __init__(self, begin: Callable[[Sequence[Value]], tuple[Sequence[Value], Pull]]) -> None:
-        self.begin = begin
+    def __init__(
+        self, of: Any, begin: Callable[[Sequence[Value]], tuple[Sequence[Value], Pull]]
+    ) -> None:
+        self.of, self.begin = of, begin
 
     def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
         require(len(p) > 0, all(n >= 0 for n in p), p[0] < len(p))

@@ -12,6 +12,7 @@ NAMES = (
     "bundle_adjustment",
     "sparse",
     "lotka_volterra",
+    "loops",
     "libor",
     "heston",
     "gmm",

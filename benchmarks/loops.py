@@ -120,6 +120,15 @@ def root(a: Any, start: Any) -> Any:
     return tpf.while_loop(condition, lambda s: improved(np, a, s), (start, 1.0))[0]
 
 
+def _with_rule(a: Any, start: Any) -> tuple[Any, Any]:
+    x = root(a, start)
+    return x, x
+
+
+by_rule = tpf.custom_vjp(root)
+by_rule.defvjp(_with_rule, lambda x, flowing: (flowing / (np.exp(x) + 1.0), 0.0 * flowing))
+
+
 def trips(a: Any, start: Any) -> Any:
     def body(s: Any) -> Any:
         return (*improved(np, a, s[:2]), s[2] + 1.0)
@@ -166,9 +175,10 @@ def newton() -> None:
     n = tpf.vmap(trips)(a, start)
     order = np.argsort(n, kind="stable")
     mapped = tpf.vmap(tpf.value_and_grad(root))
-    value = tpf.vmap(root)
+    value, ruled = tpf.vmap(root), tpf.vmap(tpf.value_and_grad(by_rule))
     contenders: dict[str, Contender | Missing] = {
         "tapeflow": lambda: mapped(a, start),
+        "tapeflow, and a rule for its root": lambda: ruled(a, start),
         **newton_by_jax(a, start, int(n.max())),
     }
     rows = measure(contenders, "tapeflow", NEWTON_TOLERANCE, repeats=9, seconds=1.0)

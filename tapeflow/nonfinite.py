@@ -85,14 +85,23 @@ def look_inside(tape: Tape, i: int, operands: Sequence[Floats], first_lane: int 
         except NonFiniteError as error:
             if lane is None and lanes > 1:
                 continue
-            step = max(steps.values())
-            in_step = f"step {step} of " if step else ""
-            error.told += f", in {in_step}{op.name} ({tape.source(i)})"
+            error.told += f", in {_step(op.array, parameters, steps)}{op.name} ({tape.source(i)})"
             raise
         finally:
             reference.watcher.reset(before)
         if lane is None:
             return
+
+
+def _step(array: Any, parameters: Sequence[int], steps: dict[Tape, int]) -> str:
+    """Which step of a loop was run last, from how often its bodies were; nothing for a branch."""
+    begun = [phase for phase in getattr(array, "phases", ()) if phase.body in steps]
+    if not begun:
+        return ""
+    step = steps[begun[-1].body]
+    if begun[-1].reverse and parameters[0] >= 0:
+        step = parameters[0] - 1 - step
+    return f"step {step} of "
 
 
 def _look(sample: int | None, steps: dict[Tape, int], tape: Tape, i: int, values: Floats) -> None:
@@ -171,8 +180,10 @@ def made_by(
     told = ", ".join(f"{name} = {_shown(value)}" for name, value in own.items())
     if flow is not None:
         flowing, operand = flow
-        name = list(own)[operand] if op.array is None else tape.slot_name(slots[operand] + element)
-        own_flow = flowing[element] if op.array is None else flowing
+        slot, own_flow = slots[operand] + element, flowing
+        if op.array is None:
+            slot, own_flow = int(places[operand][element]), flowing[element]
+        name = tape.slot_name(slot)
         told += f"; gradient {_shown(own_flow)} flows in, and that of {name} becomes {number!r}"
     name = tape.name.removeprefix(PULLBACK)
     location = tape.source(i)

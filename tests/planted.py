@@ -331,6 +331,13 @@ def a_product_of_slopes(x: Any, y: Any) -> Any:
     return z * y
 
 
+@planted("inf", "reverse", "mul", (1.0, 1.0), (0.9, 1.5e308))
+def a_square_of_a_product(x: Any, y: Any) -> Any:
+    # Once each factor, and the second time it is too much.
+    z = x * x  # here
+    return z * y
+
+
 @planted("inf", "reverse", "asin", (0.5,), (1.0,))
 def asin_at_one(x: Any) -> Any:
     return np.arcsin(x)  # here

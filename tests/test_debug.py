@@ -332,7 +332,8 @@ def test_inside_the_pullback_of_a_loop(batch: bool) -> None:
     error = caught.value
     assert (error.sweep, error.sample) == ("reverse", 0 if batch else None)
     assert error.location.line == cancelling.__code__.co_firstlineno + 1
-    assert "of pullback of scan (test_debug.py:" in str(error)
+    # The third of four steps sets the carry to zero, whose roots the last one takes.
+    assert "in step 3 of pullback of scan (test_debug.py:" in str(error)
 
 
 def test_what_a_loop_keeps_to_itself() -> None:

@@ -16,6 +16,7 @@ NAMES = (
     "libor",
     "heston",
     "gmm",
+    "derivatives",
     "scaling",
     "files",
 )

@@ -9,6 +9,7 @@ from tapeflow.array_kernels import array_kernel
 from tapeflow.arrays import RULES
 from tapeflow.arrays.products import Product
 from tapeflow.interpreter import execute
+from tapeflow.primitives import fma
 
 pytestmark = pytest.mark.jit
 
@@ -91,7 +92,7 @@ def test_products_in_lanes_add_their_terms_in_order(
     right = right.swapaxes(1, 2) if turned[1] else right
     expected = np.zeros((2, m, n, 24))
     for j in range(k):
-        expected += left[None, :, j, None, None] * right[:, None, j]
+        expected = fma(left[None, :, j, None, None], right[:, None, j], expected)
     expected = expected.reshape(-1, 24)
     assert np.array_equal(run("matmul", p, [a, b], 24, (True, False)), expected)
     # The other way round, transposed.

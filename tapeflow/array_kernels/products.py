@@ -2,7 +2,7 @@
 
 from tapeflow.addresses import GROUP, call_gemm, load_float, load_int, load_int32, store_float
 from tapeflow.array_kernels.base import clear, kernel, operand_of, result_of
-from tapeflow.array_kernels.row_products import eight_rows, four_rows, sixteen_rows
+from tapeflow.array_kernels.row_products import eight_rows, eight_rows_twice, fma, four_rows
 from tapeflow.jit import compiled
 
 
@@ -37,13 +37,13 @@ def matmul(values, cotangents, shared, record, lanes):
         left = a if load_int32(p + 24) else a + a_step * m * k * batch
         right = b if load_int32(p + 28) else b + b_step * k * n * batch
         # The rows of a shared matrix, or the columns, go by eights.
-        if a_lane == 0 and b_lane == 8:
+        if a_lane == 0 and b_lane == 8 and lanes >= GROUP:
             rows_times_lanes(
                 c + 8 * lanes * m * n * batch, 8 * lanes * n, 8 * lanes,
                 left, a_step * a_row, a_step * a_column,
                 right, b_step * b_column, b_step * b_row, m, n, k, lanes,
             )  # fmt: skip
-        elif a_lane == 8 and b_lane == 0:
+        elif a_lane == 8 and b_lane == 0 and lanes >= GROUP:
             rows_times_lanes(
                 c + 8 * lanes * m * n * batch, 8 * lanes, 8 * lanes * n,
                 right, b_step * b_column, b_step * b_row,
@@ -65,26 +65,26 @@ def rows_times_lanes(
     c, c_row, c_column, a, a_row, a_step, b, b_column, b_step, m, n, k, lanes
 ):  # fmt: skip
     """A shared matrix of m rows times the n columns of one in lanes; all steps are in bytes."""
+    pairs = lanes // (2 * GROUP) * (2 * GROUP)
     i = 0
     while i < m:
-        left = m - i
-        own = 16 if left >= 16 else 8 if left >= 8 else 4 if left >= 4 else 1
+        own = 8 if m - i >= 8 else 4 if m - i >= 4 else 1
         first = a + a_row * i
         for j in range(n):
             target, column = c + c_row * i + c_column * j, b + b_column * j
             if own == 1:
                 clear(target, lanes)
                 dot(target, first, a_step, 0, column, b_step, 8, k, lanes)
-                continue
-            for lane in range(0, 8 * lanes, 8 * GROUP):
-                if own == 16:
-                    sixteen_rows(
+            elif own == 4:
+                for lane in range(0, 8 * lanes, 8 * GROUP):
+                    four_rows(target + lane, c_row, first, a_row, a_step, column + lane, b_step, k)
+            else:
+                for lane in range(0, 8 * pairs, 16 * GROUP):
+                    eight_rows_twice(
                         target + lane, c_row, first, a_row, a_step, column + lane, b_step, k
                     )
-                elif own == 8:
+                for lane in range(8 * pairs, 8 * lanes, 8 * GROUP):
                     eight_rows(target + lane, c_row, first, a_row, a_step, column + lane, b_step, k)
-                else:
-                    four_rows(target + lane, c_row, first, a_row, a_step, column + lane, b_step, k)
         i += own
 
 
@@ -92,7 +92,8 @@ def rows_times_lanes(
 def dot(target, a, a_step, a_lane, b, b_step, b_lane, k, lanes):
     """Add the k products of two lines to the numbers at an address, lane by lane.
 
-    Four products at a time, so that the sums are loaded and stored once for each four.
+    b_lane is 8 unless there is one lane. Four products go together, so that the sums are loaded and
+    stored once for each four.
     """
     fours = k // 4 * 4
     for first in range(0, fours, 4):
@@ -104,27 +105,20 @@ def dot(target, a, a_step, a_lane, b, b_step, b_lane, k, lanes):
             x0, x1 = load_float(a0, 0), load_float(a1, 0)
             x2, x3 = load_float(a2, 0), load_float(a3, 0)
             for lane in range(0, 8 * lanes, 8):
-                total = load_float(target, lane) + x0 * load_float(b0, lane)
-                total = total + x1 * load_float(b1, lane)
-                total = total + x2 * load_float(b2, lane)
-                store_float(target, lane, total + x3 * load_float(b3, lane))
-        elif b_lane == 0:
-            x0, x1 = load_float(b0, 0), load_float(b1, 0)
-            x2, x3 = load_float(b2, 0), load_float(b3, 0)
-            for lane in range(0, 8 * lanes, 8):
-                total = load_float(target, lane) + x0 * load_float(a0, lane)
-                total = total + x1 * load_float(a1, lane)
-                total = total + x2 * load_float(a2, lane)
-                store_float(target, lane, total + x3 * load_float(a3, lane))
+                total = fma(x0, load_float(b0, lane), load_float(target, lane))
+                total = fma(x1, load_float(b1, lane), total)
+                total = fma(x2, load_float(b2, lane), total)
+                store_float(target, lane, fma(x3, load_float(b3, lane), total))
         else:
             for lane in range(0, 8 * lanes, 8):
-                total = load_float(target, lane) + load_float(a0, lane) * load_float(b0, lane)
-                total = total + load_float(a1, lane) * load_float(b1, lane)
-                total = total + load_float(a2, lane) * load_float(b2, lane)
-                total = total + load_float(a3, lane) * load_float(b3, lane)
+                total = load_float(target, lane)
+                total = fma(load_float(a0, lane), load_float(b0, lane), total)
+                total = fma(load_float(a1, lane), load_float(b1, lane), total)
+                total = fma(load_float(a2, lane), load_float(b2, lane), total)
+                total = fma(load_float(a3, lane), load_float(b3, lane), total)
                 store_float(target, lane, total)
     for last in range(fours, k):
         a0, b0 = a + a_step * last, b + b_step * last
         for lane in range(lanes):
-            product = load_float(a0, a_lane * lane) * load_float(b0, b_lane * lane)
-            store_float(target, 8 * lane, load_float(target, 8 * lane) + product)
+            x, y = load_float(a0, a_lane * lane), load_float(b0, b_lane * lane)
+            store_float(target, 8 * lane, fma(x, y, load_float(target, 8 * lane)))

@@ -84,7 +84,7 @@ else:
             # does not foresee.
             ahead = builder.add(offset, builder.mul(a_step, ir.Constant(_INT64, _AHEAD)))
             _prefetch(builder, _at(builder, a, ahead))
-            added = []
+            added: list[Any] = []
             for first in firsts:
                 place = _at(builder, a, builder.add(first, offset))
                 x = builder.load(place, align=8, typ=_DOUBLE)

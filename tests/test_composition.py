@@ -127,6 +127,7 @@ def test_structures_through_two_transforms() -> None:
     assert np.array_equal(same["w"], product["w"])
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("reduce", [None, "sum", "mean"])
 def test_many_points_in_one_call(reduce: Any) -> None:
     n = 100_000

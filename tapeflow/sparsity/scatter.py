@@ -17,7 +17,7 @@ from tapeflow.recorder import Recorder
 from tapeflow.sparsity.assembly import Assembly
 from tapeflow.sparsity.compressed import Compressed, as_array
 from tapeflow.sparsity.elements import Elements
-from tapeflow.sparsity.gathered import Gathered
+from tapeflow.sparsity.gathered import Checked, Gathered
 from tapeflow.structure import Floats, Leaf, Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.trace import inputs_of, output_slots
@@ -236,15 +236,15 @@ class _Programs:
         self._sums = replace(sums, outputs=sums.outputs[order], output_structure=structure)
 
     @cached_property
-    def blocks(self) -> Gathered:
-        return Gathered(self._sums, self._elements)
+    def blocks(self) -> Checked:
+        return Checked(self._sums, self._elements)
 
     @cached_property
     def residuals(self) -> Gathered:
         return Gathered(self._tape, self._elements)
 
     @cached_property
-    def both(self) -> Gathered:
+    def both(self) -> Checked:
         structure = self._tape.input_structure
         recorder = Recorder(structure.size, share=True)
         with recorder:
@@ -254,4 +254,4 @@ class _Programs:
             slots, leaves = output_slots(recorder, results, self._tape.name)
         output = Structure(flatten((0.0,) * len(leaves))[1], leaves)
         names, name = self._tape.input_names, self._sums.name
-        return Gathered(recorder.finish(name, slots, structure, output, names), self._elements)
+        return Checked(recorder.finish(name, slots, structure, output, names), self._elements)

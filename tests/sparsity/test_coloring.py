@@ -16,6 +16,9 @@ from tapeflow.sparsity.patterns import Pattern
 orders = st.sampled_from(ORDERS)
 column_orders = st.sampled_from(COLUMN_ORDERS)
 
+LARGE = pytest.param(64, marks=pytest.mark.jit)
+"""Points along a side of a grid; half a minute without compiled loops."""
+
 
 @st.composite
 def patterns(draw: st.DrawFn, square: bool = False) -> Any:
@@ -167,7 +170,7 @@ def brusselator(points: int) -> Any:
     return block_array([[diffusion, reaction], [reaction, diffusion]]).tocsr()
 
 
-@pytest.mark.parametrize("points", [8, 32, 64])
+@pytest.mark.parametrize("points", [8, 32, LARGE])
 def test_few_colors_for_a_brusselator(points: int) -> None:
     a = brusselator(points)
     # At most two over the six entries of a row, and fewer than in the orders of degrees.
@@ -183,7 +186,7 @@ def test_many_colors() -> None:
 
 
 @pytest.mark.parametrize(("reach", "lowest"), [(FIVE, 5), (SEVEN, 7), (NINE, 9)])
-@pytest.mark.parametrize("points", [10, 31, 64])
+@pytest.mark.parametrize("points", [10, 31, LARGE])
 def test_few_colors_for_stencils(reach: list[tuple[int, int]], lowest: int, points: int) -> None:
     a = laplacian(points, reach)
     # The bar of the project: at most two over as many as a row has entries.

@@ -127,6 +127,7 @@ def test_structures_numbers_and_more_residuals_than_unknowns() -> None:
     check(f, (index, None, None), (p, 3.0, x), leaves)
 
 
+@pytest.mark.jit
 def test_many_elements_by_any_number_of_threads() -> None:
     rng = np.random.default_rng(2)
     n = 20_011
@@ -152,6 +153,40 @@ def test_many_elements_by_any_number_of_threads() -> None:
         parts = tpf.jacobian(lambda *own: np.stack(projection(*own)), argnums=(0, 1, 2))(*own)
         row = np.concatenate([part.reshape(2, -1) for part in parts], axis=1)
         np.testing.assert_allclose(blocks[k], row, rtol=0, atol=1e-13)
+
+
+def test_plain_products_make_no_difference() -> None:
+    def f(x: Any, y: Any) -> Any:
+        # At x = 0 the root's partial is infinite, and a zero cotangent skips it.
+        return np.sqrt(x[0]) * x[1] * x[2] + y, np.exp(x[1]) * x[2] * x[0]
+
+    x = np.random.default_rng(0).uniform(1.0, 2.0, (5, 3))
+    index, y = np.array([0, 1, 2, 3, 4, 0, 2, 1, 4, 3, 2]), np.ones(11)
+    plan = tpf.scatter_jacobian(f, (index, None), x, y)
+    program = plan._programs.blocks
+    assert program._plain is not None
+    for edit in [None, (2, [0.0, 1.0, 0.0]), (2, [0.0, 0.0, 1.0]), (0, [np.inf, 0.0, 0.0])]:
+        if edit is not None:
+            x[edit[0]] = edit[1]
+        found, exact = plan.blocks(x, y), program._exact([x, y])[0].reshape(11, 2, 3)
+        assert np.array_equal(found, exact, equal_nan=True)
+        assert np.array_equal(np.signbit(found), np.signbit(exact))
+    # Such as it is by hand: zero times infinity is zero.
+    assert plan.blocks(x, y)[2, 0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_what_chooses_is_not_plain() -> None:
+    from tapeflow.sparsity.plain import with_plain_products
+    from tapeflow.transforms import pullback
+
+    smooth = pullback(tpf.record(lambda x, y: np.exp(x) * y, 1.0, 1.0))
+    plain = with_plain_products(smooth)
+    assert plain is not None
+    assert len(plain.outputs) == len(smooth.outputs) + 1
+    # The gradient is divided by, so that the sign of a zero in it matters.
+    gradient = tpf.grad(lambda x: np.exp(x) * x * x)
+    assert with_plain_products(tpf.record(lambda x: 1.0 / gradient(x), 1.0)) is None
+    assert with_plain_products(tpf.record(lambda x: np.exp(x), 1.0)) is None
 
 
 def test_signs_of_zeros_are_read_as_they_are() -> None:

@@ -32,7 +32,7 @@ _PREAMBLE = """\
 
 
 def to_c(tape: Tape, path: str | os.PathLike[str] | None = None, *, name: str | None = None) -> str:
-    prefix = identifier(tape.name if name is None else name)
+    prefix = identifier(tape.name if name is None else str(name))
     if name is not None and prefix != name:
         raise TapeError(f"{name!r} is taken in C, or no name: use other letters and digits")
     header, source = _Files(tape, prefix).texts()

@@ -30,7 +30,10 @@ def to_jax(tape: Tape) -> Callable[..., Any]:
         given, found = flatten(args)
         shapes = [leaf.shape or () for leaf in leaves]
         if found != treedef or [np.shape(value) for value in given] != shapes:
-            raise StructureError(f"{tape.name} was recorded for arguments of another structure")
+            raise StructureError(
+                f"{tape.name} was recorded for arguments of another structure or other shapes: "
+                "record it again for these"
+            )
         inputs = [
             jnp.asarray(value, float).reshape(() if leaf.shape is None else -1)
             for value, leaf in zip(given, leaves, strict=True)

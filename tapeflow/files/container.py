@@ -18,6 +18,9 @@ from tapeflow.errors import TapeError
 
 HEADER, HASH = "header.json", "sha256"
 
+MAGIC = b"PK\x03\x04"
+"""What an archive begins with."""
+
 _LOCAL = struct.Struct("<4s5H3I2H")
 """What stands before a member's bytes in the archive, without its name."""
 
@@ -121,7 +124,7 @@ class Reader:
         self._read.add(name)
         self._file.seek(max(info.header_offset, 0))
         start = self._file.read(_LOCAL.size)
-        if len(start) < _LOCAL.size or start[:4] != b"PK\x03\x04":
+        if len(start) < _LOCAL.size or start[:4] != MAGIC:
             raise TapeError(f"member {name!r} is not where the archive says")
         *_, name_size, extra_size = _LOCAL.unpack(start)
         first = info.header_offset + _LOCAL.size + name_size + extra_size

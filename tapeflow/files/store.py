@@ -4,6 +4,7 @@ import io
 import json
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,7 +82,10 @@ def _replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     target = os.path.realpath(path)
     beside = f"{target}.{secrets.token_hex(4)}.tmp"
     # As open() makes files: the user's umask holds.
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -125,7 +129,10 @@ def load(
     code = Code(dict(gates or {}), dict(types or {}))
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb", buffering=0) as opened:
-            return _read(opened, code, max_bytes, os.fspath(file))
+            # A pipe or a device has no end to look at.
+            regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
+            whole = opened if regular else _whole(opened, max_bytes)
+            return _read(whole, code, max_bytes, str(file))
     if not hasattr(file, "read"):
         raise TypeError(f"load takes a path or a file, not a {type(file).__name__}")
     # From its own position on, wherever that is, and also from files that cannot seek.
@@ -143,6 +150,8 @@ def _whole(file: IO[bytes], max_bytes: float) -> IO[bytes]:
         if not part:
             break
         parts.append(part)
+        if not container.MAGIC.startswith(parts[0][: len(container.MAGIC)]):
+            break  # it is no archive, and may have no end
         size += len(part)
     return io.BytesIO(b"".join(parts))
 

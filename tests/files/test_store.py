@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import stat
+import threading
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -221,6 +222,21 @@ def test_files_paths_and_streams(tmp_path: Path) -> None:
         tpf.load(io.StringIO("text"))  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         tpf.load(tmp_path / "g.tape")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="a device of Unix")
+def test_devices_and_pipes(tmp_path: Path) -> None:
+    with pytest.raises(tpf.TapeError, match="not a tape file"):
+        tpf.load("/dev/zero")
+    tape = tpf.record(lambda x: x * 2.0, 1.0)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(saved(tape).getvalue()))
+    writer.start()
+    assert_same(tpf.load(pipe), tape)
+    writer.join()
+    with pytest.raises(FileNotFoundError, match=r"folder/f\.tape'"):
+        tape.save(tmp_path / "folder" / "f.tape")
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def with_plain_products(tape: Tape) -> Tape | None:
         opcodes=np.array(opcodes),
         starts=np.concatenate([tape.starts, tape.starts[-1] + 2 * np.arange(1, added + 1)]),
         operands=np.array(operands),
-        slots=first + np.arange(len(opcodes) + 1),
+        slots=np.arange(first, first + len(opcodes) + 1, dtype=np.int32),
         outputs=np.append(tape.outputs, total),
         locations=np.append(tape.locations, np.repeat(tape.locations[-1:], added)),
         parameter_starts=np.zeros(len(opcodes) + 1, np.int32),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tapeflow.errors import TracingError
+from tapeflow.errors import StructureError, TracingError
 from tapeflow.recorded import Recorded
 from tapeflow.recorder import Recorder
 from tapeflow.sparsity.assembly import Assembly
@@ -196,6 +196,8 @@ class ScatterPlan:
                 f"{self._recorded.name} uses a traced value of an enclosing function: "
                 "pass it as an argument"
             )
+        if not len(tape.outputs):
+            raise StructureError(f"{self._recorded.name} returns no residuals: return numbers")
         if len(tape.guards):
             line = tape.sources[int(tape.guards.locations[0])]
             raise TracingError(

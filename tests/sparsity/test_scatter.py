@@ -256,6 +256,8 @@ def test_wrong_calls() -> None:
         tpf.scatter_jacobian(f, (index, None), np.arange(3), y)
     with pytest.raises(tpf.StructureError, match="is a number: pass an array of real"):
         tpf.scatter_jacobian(f, (index, None), 1.0, y)
+    with pytest.raises(tpf.StructureError, match="returns no residuals: return numbers"):
+        tpf.scatter_jacobian(lambda x, y: None, (index, None), x, y)
     with pytest.raises(tpf.StructureError, match="planned for arguments of shapes"):
         plan(np.ones(4), y)
     with pytest.raises(tpf.TracingError, match=r"inside a recording: use tpf.jacobian"):

@@ -224,8 +224,8 @@ class custom_jvp(_Custom):
         if captures:
             raise closure(f"the rule of {self.name}")
         tangent = _tangent(tape)
-        _check_linear(tangent, self.name)
         back = pullback(tangent, [False] * n + [True] * n)
+        _check_linear(tangent, back, self.name)
         given = [*operands, *(np.zeros(leaf.shape) if leaf.shape else 0.0 for leaf in leaves[:n])]
 
         def pull(flowing: Any) -> list[Any]:
@@ -245,21 +245,36 @@ def _tangent(tape: Tape) -> Tape:
     return replace(tape, outputs=outputs, output_structure=tangent)
 
 
-def _check_linear(tape: Tape, name: str) -> None:
-    """StructureError for a tangent, not zero, that depends on no tangent."""
-    n = len(tape.input_structure.leaves) // 2
-    flows = np.zeros(tape.n_slots, np.bool_)
-    flows[tape.input_structure.bounds[n][0] if n else 0 : tape.n_inputs] = True
-    for i in range(len(tape)):
-        sizes, _ = tape.runs_of(i)
-        runs = zip(tape.operands_of(i).tolist(), sizes, strict=True)
-        own = any(flows[slot : slot + size].any() for slot, size in runs)
-        flows[tape.slots[i] : tape.slots[i + 1]] = own
-    for slot in tape.outputs[~flows[tape.outputs]].tolist():
-        constant = slot - tape.n_inputs
-        zero = 0 <= constant < len(tape.constants) and tape.constants[constant] == 0.0
+def _check_linear(tangent: Tape, back: Tape, name: str) -> None:
+    """StructureError for a tangent that is not linear in the tangents, which come second.
+
+    A part of it that depends on none must be zero; and what its pullback, back, gives must depend
+    on none, but for linear instructions whose texts look at what is zero.
+    """
+    n = len(tangent.input_structure.leaves) // 2
+    tangents = slice(tangent.input_structure.bounds[n][0], tangent.n_inputs)
+    reached = _reached(tangent, tangents)
+    for slot in tangent.outputs[~reached[tangent.outputs]].tolist():
+        constant = slot - tangent.n_inputs
+        zero = 0 <= constant < len(tangent.constants) and tangent.constants[constant] == 0.0
         if not zero:
             raise StructureError(
                 f"jvp of {name} returns a tangent that does not depend on the tangents: "
                 "multiply each partial by its tangent"
             )
+    if _reached(back, tangents)[back.outputs[len(tangent.outputs) :]].any():
+        raise StructureError(
+            f"jvp of {name} returns a tangent that is not linear in the tangents: multiply each "
+            "partial by its tangent, and add them up"
+        )
+
+
+def _reached(tape: Tape, inputs: slice) -> Any:
+    """Which slots depend on some of the inputs'."""
+    flows = np.zeros(tape.n_slots, np.bool_)
+    flows[inputs] = True
+    for i in range(len(tape)):
+        runs = zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True)
+        own = any(flows[slot : slot + size].any() for slot, size in runs)
+        flows[tape.slots[i] : tape.slots[i + 1]] = own
+    return flows

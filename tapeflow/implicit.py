@@ -20,7 +20,7 @@ from tapeflow.derivatives import jacobian, vjp
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
 from tapeflow.recorded import flatten_args, traced_leaf
 from tapeflow.recorder import innermost
-from tapeflow.rule_calls import alike, closure, fresh, record_gate, shaped, split
+from tapeflow.rule_calls import alike, closure, fresh, plain_leaf, record_gate, shaped, split
 from tapeflow.sources import user_place
 from tapeflow.structure import Floats, Leaf, Structure, flatten, outline, structure_of
 from tapeflow.trace import numbers_of, trace
@@ -104,7 +104,7 @@ class _Equation(GateRule):
         self.of: Implicit = of
         self.treedef = treedef
         self.traced = [k for k, leaf in enumerate(leaves) if is_traced(leaf)]
-        self.plain = [None if is_traced(leaf) else leaf for leaf in leaves]
+        self.plain = [plain_leaf(leaf) for leaf in leaves]
         own = [leaves[k] for k in self.traced]
         self.given = Structure(flatten([0.0] * len(own))[1], tuple(map(traced_leaf, own)))
         self.failure = f"{of.name} found no solution"

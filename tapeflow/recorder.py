@@ -105,7 +105,10 @@ class Recorder:
         if value.recorder is self:
             return value.slot
         if value.recorder.closed:
-            refuse("use a traced value after its recording has ended", "return it instead")
+            refuse(
+                "use a traced value after its recording has ended",
+                "return it instead, or pass it as an argument",
+            )
         key = (value.recorder, value.slot, size)
         if key not in self.captures:
             self.captures[key] = CAPTURES + self.n_captures
@@ -346,7 +349,10 @@ def innermost(recorders: Sequence[Recorder]) -> Recorder:
     """Where an instruction on values of these recordings is written."""
     recorder = max(recorders, key=lambda r: r.depth)
     if recorder.closed:
-        refuse("use a traced value after its recording has ended", "return it instead")
+        refuse(
+            "use a traced value after its recording has ended",
+            "return it instead, or pass it as an argument",
+        )
     active = getattr(_active, "recorder", None)
     if active is not None and active.depth > recorder.depth and not active.closed:
         return active  # type: ignore[no-any-return]

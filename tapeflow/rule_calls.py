@@ -80,7 +80,7 @@ class Call:
         self._check_closed(recorder, before, own, filter(is_traced, results))
         leaves = tuple(map(traced_leaf, results))
         self.output = Structure(treedef, leaves)
-        self.leaves = [None if is_traced(leaf) else leaf for leaf in self.leaves]
+        self.leaves = [plain_leaf(leaf) for leaf in self.leaves]
         self.kinds = [traced_leaf(leaf) for leaf in own]
 
         def begin(operands: Sequence[Any]) -> tuple[Sequence[Any], Any]:
@@ -174,6 +174,13 @@ def record_gate(name: str, rule: GateRule, p: Sequence[int], operands: Sequence[
 
     op = Op(FIRST_GATE, name, -1, refuse, name, name, array=rule)
     return TracedArray.of(recorder, recorder.append(op, slots, p, size), (size,))
+
+
+def plain_leaf(leaf: Any) -> Any:
+    """A plain leaf as it is now, whatever becomes of the caller's arrays; None for a traced one."""
+    if is_traced(leaf):
+        return None
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def alike(a: Structure, b: Structure) -> bool:

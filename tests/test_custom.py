@@ -315,6 +315,8 @@ def test_wrong_results_of_a_vjp_rule(fwd: Any, bwd: Any, message: str) -> None:
         (lambda p, t: ([p[0]], t[0]), r"jvp of f must return the value as number, not \[number\]"),
         (lambda p, t: (p[0], t), r"the tangent as number, not \(number,\)"),
         (lambda p, t: (p[0], np.cos(p[0])), "multiply each partial by its tangent"),
+        (lambda p, t: (p[0], t[0] * t[0]), "not linear in the tangents: multiply each partial"),
+        (lambda p, t: (p[0], t[0] * p[0] + np.abs(t[0])), "not linear in the tangents"),
     ],
 )
 def test_wrong_results_of_a_jvp_rule(jvp: Any, message: str) -> None:
@@ -417,3 +419,34 @@ def test_a_branch_in_a_rule_is_refused() -> None:
     f.defvjp(lambda x: (x * x, x), lambda x, g: (2.0 * x * g if x > 0 else g,))
     with pytest.raises(TracingError, match=r"decide on a traced value in a rule .* use tpf\.where"):
         tpf.grad(lambda x: f(x))(2.0)
+
+
+def test_a_rule_that_asks_other_derivatives() -> None:
+    """Linear by way of jvp, grad and where: none is taken for what is not linear."""
+
+    def g(x: Any) -> Any:
+        return np.sum(np.exp(x) * x[0])
+
+    f = tpf.custom_jvp(g)
+    rules = [
+        lambda p, t: tpf.jvp(g, p, t),
+        lambda p, t: (g(*p), np.sum(tpf.grad(g)(*p) * t[0])),
+        lambda p, t: (g(*p), tpf.grad(g)(*p) @ np.where(p[0] > -9.0, t[0], 0.0)),
+        lambda p, t: (g(*p), tpf.vjp(g, *p)[1](1.0)[0] @ t[0] / 1.0),
+    ]
+    x = np.array([0.3, -0.4])
+    for rule in rules:
+        f.defjvp(rule)
+        np.testing.assert_allclose(tpf.grad(f)(x), tpf.grad(g)(x), rtol=1e-14)
+        np.testing.assert_allclose(tpf.hessian(f)(x), tpf.hessian(g)(x), rtol=1e-14)
+
+
+def test_a_plain_argument_is_taken_as_it_was() -> None:
+    f = tpf.custom_vjp(lambda x, w: np.sum(x * w))
+    f.defvjp(lambda x, w: (f(x, w), (x, w)), lambda r, g: (g * r[1], None))
+    w = np.array([2.0, 3.0])
+    gradient = tpf.grad(lambda x: f(x, w))
+    tape = tpf.record(lambda x: f(x, w), np.ones(2))
+    w[:] = 100.0
+    assert tape.value_and_grad(np.ones(2))[1].tolist() == [2.0, 3.0]
+    assert gradient(np.ones(2)).tolist() == [100.0, 100.0]

@@ -84,5 +84,8 @@ def _exact(recorder: "Recorder", slot: int) -> float | bool:
 def _open(x: Any) -> "Recorder":
     recorder: Recorder = x.recorder
     if recorder.closed:
-        refuse("use a traced value after its recording has ended", "return it instead")
+        refuse(
+            "use a traced value after its recording has ended",
+            "return it instead, or pass it as an argument",
+        )
     return recorder

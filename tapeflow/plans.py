@@ -31,7 +31,7 @@ def is_single(leaf: Any) -> bool:
 
 
 def widths(tape: Tape, parts: Sequence[Part]) -> list[int]:
-    """How many numbers of each leaf are read in a batch, or differentiated in, from the first on."""
+    """How many numbers of each leaf are read in a batch, or differentiated in, from the first."""
     bounds = tape.input_structure.bounds
     if not tape.numbers_only:
         return [last - first for first, last in bounds]

@@ -1,10 +1,15 @@
 """How loops are compiled by Numba."""
 
+import contextlib
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
+from numba.core.caching import FunctionCache
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -22,12 +27,58 @@ def compiled(*signature: Any) -> Callable[[Any], Any]:
     """
 
     def decorate(function: Any) -> Any:
-        try:
-            return njit(*signature, cache=True, **OPTIONS)(function)
-        except RuntimeError:  # no folder for the cache
-            return njit(*signature, **OPTIONS)(function)
+        dispatcher = njit(**OPTIONS)(function)
+        if config.DISABLE_JIT:
+            return dispatcher
+        with contextlib.suppress(RuntimeError):  # no folder for the cache
+            dispatcher._cache = _Cache(function)
+        for one in signature:
+            dispatcher.compile(one)
+            dispatcher.disable_compile()
+        return dispatcher
 
     return decorate
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache on disk, which knows a function by the sources of all that it calls as well.
+
+    Numba's own looks at the function's file alone: after an edit of a helper in another file, or
+    an upgrade, it would go on with what was compiled before.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        files = sorted(sources_of(function))
+        self._sources = hashlib.sha256(b"".join(map(_digest, files))).hexdigest()
+
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        return (*super()._index_key(signature, codegen), self._sources)
+
+
+def sources_of(function: Any) -> set[str]:
+    """The files of a function, and of what it and its callees name that is tapeflow's."""
+    seen: set[int] = set()
+    files: set[str] = set()
+    pending = [function]
+    while pending:
+        current = pending.pop()
+        current = getattr(current, "py_func", getattr(current, "_defn", current))
+        code = getattr(current, "__code__", None)
+        if code is None or id(current) in seen or not current.__module__.startswith(_PACKAGE):
+            continue
+        seen.add(id(current))
+        files.add(code.co_filename)
+        pending += [current.__globals__.get(name) for name in code.co_names]
+    return files
+
+
+_PACKAGE = __name__.split(".")[0]
+
+
+@cache
+def _digest(file: str) -> bytes:
+    return hashlib.sha256(Path(file).read_bytes()).digest()
 
 
 SHORT = 1000

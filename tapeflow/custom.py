@@ -17,7 +17,7 @@ from tapeflow.arguments import argument_numbers
 from tapeflow.arrays import Pull
 from tapeflow.auxiliary import without_aux
 from tapeflow.errors import StructureError
-from tapeflow.rule_calls import Call, closure, kind_of, positional, split
+from tapeflow.rule_calls import Call, closure, kind_of, positional, reached, split
 from tapeflow.structure import Structure, flatten
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
@@ -253,8 +253,8 @@ def _check_linear(tangent: Tape, back: Tape, name: str) -> None:
     """
     n = len(tangent.input_structure.leaves) // 2
     tangents = slice(tangent.input_structure.bounds[n][0], tangent.n_inputs)
-    reached = _reached(tangent, tangents)
-    for slot in tangent.outputs[~reached[tangent.outputs]].tolist():
+    flows = reached(tangent, tangents)
+    for slot in tangent.outputs[~flows[tangent.outputs]].tolist():
         constant = slot - tangent.n_inputs
         zero = 0 <= constant < len(tangent.constants) and tangent.constants[constant] == 0.0
         if not zero:
@@ -262,19 +262,8 @@ def _check_linear(tangent: Tape, back: Tape, name: str) -> None:
                 f"jvp of {name} returns a tangent that does not depend on the tangents: "
                 "multiply each partial by its tangent"
             )
-    if _reached(back, tangents)[back.outputs[len(tangent.outputs) :]].any():
+    if reached(back, tangents)[back.outputs[len(tangent.outputs) :]].any():
         raise StructureError(
             f"jvp of {name} returns a tangent that is not linear in the tangents: multiply each "
             "partial by its tangent, and add them up"
         )
-
-
-def _reached(tape: Tape, inputs: slice) -> Any:
-    """Which slots depend on some of the inputs'."""
-    flows = np.zeros(tape.n_slots, np.bool_)
-    flows[inputs] = True
-    for i in range(len(tape)):
-        runs = zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True)
-        own = any(flows[slot : slot + size].any() for slot, size in runs)
-        flows[tape.slots[i] : tape.slots[i + 1]] = own
-    return flows

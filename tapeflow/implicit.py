@@ -20,7 +20,16 @@ from tapeflow.derivatives import jacobian, vjp
 from tapeflow.errors import GateError, StructureError, TapeError, TracingError
 from tapeflow.recorded import flatten_args, traced_leaf
 from tapeflow.recorder import innermost
-from tapeflow.rule_calls import alike, closure, fresh, plain_leaf, record_gate, shaped, split
+from tapeflow.rule_calls import (
+    alike,
+    closure,
+    fresh,
+    plain_leaf,
+    reached,
+    record_gate,
+    shaped,
+    split,
+)
 from tapeflow.sources import user_place
 from tapeflow.structure import Floats, Leaf, Structure, flatten, outline, structure_of
 from tapeflow.trace import numbers_of, trace
@@ -187,7 +196,8 @@ class _Equation(GateRule):
         unknowns = self.unknowns.unflatten(split(self.unknowns, x))
         value = self.of.residual(unknowns, *self._arguments(own))
         leaves, _ = flatten(value)
-        return np.concatenate([np.reshape(lift(leaf), -1) for leaf in leaves])
+        runs = [np.reshape(lift(leaf), -1) for leaf in leaves]
+        return np.concatenate(runs) if runs else np.zeros(0)
 
     def _check_residual(self) -> None:
         """Run it once, where the function is called, to say there what is wrong with it."""
@@ -201,6 +211,11 @@ class _Equation(GateRule):
             raise StructureError(
                 f"the residual of {self.of.name} gives {len(tape.outputs)} numbers for {n} "
                 "unknowns: it must give one for each"
+            )
+        if n and not reached(tape, slice(0, n))[tape.outputs].any():
+            raise StructureError(
+                f"the residual of {self.of.name} does not depend on the unknowns: it must be a "
+                "function of x that is zero where x solves the equation"
             )
 
 

@@ -17,6 +17,7 @@ from tapeflow.recorded import flatten_args, traced_leaf
 from tapeflow.recorder import Recorder, in_progress, innermost
 from tapeflow.sources import user_place
 from tapeflow.structure import Leaf, Structure, flatten, outline
+from tapeflow.tape import Tape
 from tapeflow.trace import traced
 from tapeflow.tracers import TracedArray, Tracer, is_traced, lift
 
@@ -183,6 +184,17 @@ def plain_leaf(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
+def reached(tape: Tape, inputs: slice) -> Any:
+    """Which slots depend on some of the inputs'."""
+    flows = np.zeros(tape.n_slots, np.bool_)
+    flows[inputs] = True
+    for i in range(len(tape)):
+        runs = zip(tape.operands_of(i).tolist(), tape.runs_of(i)[0], strict=True)
+        own = any(flows[slot : slot + size].any() for slot, size in runs)
+        flows[tape.slots[i] : tape.slots[i + 1]] = own
+    return flows
+
+
 def alike(a: Structure, b: Structure) -> bool:
     """Whether two structures have the same leaves: a number and an array of shape () are alike."""
     return a.treedef == b.treedef and all(
@@ -225,13 +237,17 @@ def positional(
     function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[Any, ...]:
     """All arguments by position, defaults among them."""
+    name = getattr(function, "__name__", type(function).__name__)
     try:
-        bound = inspect.signature(function).bind(*args, **options)
-    except ValueError:  # a built-in that tells nothing of itself
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a built-in that tells nothing of itself
         return args
+    try:
+        bound = signature.bind(*args, **options)
+    except TypeError as error:
+        raise TypeError(f"cannot call {name}: {error}") from None
     bound.apply_defaults()
     if bound.kwargs:
-        name = getattr(function, "__name__", "the function")
         raise TypeError(f"{name} takes {min(bound.kwargs)} by name alone: let it be positional")
     return bound.args
 

@@ -218,6 +218,8 @@ def test_arguments_by_name_defaults_and_plain_ones() -> None:
     f.defvjp(lambda x, y: (x * y, (x, y)), lambda r, g: (g * r[1], g * r[0]))
     assert tpf.grad(lambda x: f(x=x) + f(x, y=x) + f(3.0, x))(3.0) == 2.0 + 6.0 + 3.0
     assert f(3.0) == 6.0
+    with pytest.raises(TypeError, match="cannot call f: too many positional arguments"):
+        f(1.0, 2.0, 3.0)
     with pytest.raises(TypeError, match="takes k by name alone"):
         tpf.custom_vjp(lambda x, *, k=1.0: x * k)(2.0)
 

@@ -230,6 +230,11 @@ def test_wrong_definitions() -> None:
         tpf.implicit(lambda a: a, 1.0)
     with pytest.raises(StructureError, match="gives 2 numbers for 1 unknowns: it must give one"):
         tpf.grad(tpf.implicit(lambda a: a, lambda x, a: np.stack([x, a])))(1.0)
+    with pytest.raises(StructureError, match="gives 0 numbers for 1 unknowns"):
+        tpf.grad(tpf.implicit(lambda a: a, lambda x, a: None))(1.0)
+    for constant in (lambda x, a: a * 1.0, lambda x, a: 0.0):
+        with pytest.raises(StructureError, match="does not depend on the unknowns"):
+            tpf.grad(tpf.implicit(lambda a: a, constant))(1.0)
     with pytest.raises(StructureError, match="cannot record an argument of type str"):
         tpf.grad(tpf.implicit(lambda a: "x", lambda x, a: a))(1.0)
     with pytest.raises(TracingError, match="uses a traced value that is no argument"):

@@ -126,7 +126,10 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
         count = elementwise(BY_NAME["max"], (elementwise(BY_NAME["ceil"], (count,)), 0.0))
         results = _run(loop, (-1,), [count, *captures, *leaves], own)
     else:
-        count = max(int(np.ceil(float(upper) - float(lower))), 0)
+        number = float(upper) - float(lower)
+        if number == np.inf:
+            raise ValueError(f"fori_loop would never end ({place}): give it an upper bound")
+        count = int(np.ceil(number)) if number > 0.0 else 0
         results = _run(loop, (count,), [*captures, *leaves], own)
     return carry.unflatten(results)
 
@@ -349,6 +352,8 @@ def _entry(leaf: Any) -> Leaf:
 
 
 def _steps(xs: Sequence[Any], length: int | None, place: str) -> int:
+    if length is not None and (not isinstance(length, (int, np.integer)) or length < 0):
+        raise ValueError(f"length must be a whole number from 0 up, not {length!r} ({place})")
     lengths = set() if length is None else {int(length)}
     for x in xs:
         shape = traced_leaf(x).shape
@@ -365,7 +370,7 @@ def _check_carry(
     name: str, carry: Structure, treedef: optree.PyTreeSpec, leaves: Sequence[Any], place: str
 ) -> None:
     found = [leaf if isinstance(leaf, Leaf) else traced_leaf(leaf) for leaf in leaves]
-    found = found[: len(carry.leaves)]
+    found = found[: treedef.num_leaves]
     if treedef != carry.treedef or _shapes(found) != _shapes(carry.leaves):
         _refuse_carry(name, carry, treedef, found, place)
 

@@ -199,6 +199,16 @@ def test_errors_name_the_line_and_both_shapes() -> None:
         tpf.while_loop(lambda c: c < 3.0, lambda c: c * np.ones(2), 1.0)
     with pytest.raises(tpf.StructureError, match="must return a carry and a y"):
         tpf.scan(lambda c, x: c, 1.0, np.ones(3))
+    with pytest.raises(tpf.StructureError, match=r"a carry number and returns \(number, number\)"):
+        tpf.scan(lambda c, x: ((c, c), c), 1.0, np.ones(3))
+    for length in (-1, 2.5):
+        with pytest.raises(ValueError, match=r"a whole number .*test_control.py"):
+            tpf.scan(lambda c, x: (c, x), 1.0, length=length)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"never end .*test_control.py"):
+        tpf.fori_loop(0, np.inf, lambda i, c: c, 1.0)
+    with pytest.raises(TypeError, match=r"from number to number.*test_control.py"):
+        tpf.fori_loop(0, "a", lambda i, c: c, 1.0)
+    assert tpf.fori_loop(0, np.nan, lambda i, c: c + 1.0, 1.0) == 1.0
     with pytest.raises(tpf.StructureError, match="one length"):
         tpf.scan(lambda c, x: (c, None), 1.0, (np.ones(3), np.ones(4)))
     with pytest.raises(tpf.StructureError, match="one truth value"):

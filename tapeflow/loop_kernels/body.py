@@ -10,6 +10,7 @@ from tapeflow.kernels.compiler import seconds_to_compile
 from tapeflow.loop_kernels import steps
 from tapeflow.loops.bodies import leaf_slots, with_outputs
 from tapeflow.memory import address_of
+from tapeflow.passes import executable
 from tapeflow.program import Program
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape
@@ -40,6 +41,7 @@ class BodyCode:
     def __init__(
         self, tape: Tape, lane: Sequence[bool] | None, steps_known: int, make: Callable[..., Any]
     ) -> None:
+        tape = executable(tape)
         self.tape, self.lanes = tape, lane is not None
         self._worth = max(PATIENCE, SAVED * steps_known * len(tape))
         flags = np.zeros(tape.n_inputs, np.bool_)

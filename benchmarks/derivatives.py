@@ -7,12 +7,14 @@ from typing import Any
 
 import mpmath
 import numpy as np
+import optree
 
 import tapeflow as tpf
 from benchmarks import bundle_adjustment, gmm, heston, libor, lotka_volterra, single
 from benchmarks.harness import Contender, Missing, Row, measure, report, save
 from benchmarks.peers import casadi, jax64
 from tapeflow.ops import COMPILED
+from tapeflow.programs import sample_program
 from tapeflow.tracers import apply, is_traced
 
 POINTS = 100_000
@@ -300,14 +302,48 @@ def ratios() -> None:
         value = tpf.vmap(f, in_axes=axes, reduce="sum")
         both = tpf.vmap(tpf.value_and_grad(f, argnums=argnums), in_axes=axes, reduce="sum")
         found[name] = ratio(lambda: value(*args), lambda: both(*args))  # noqa: B023
-    for name, own in (("Rosenbrock", single.rosenbrock), ("Speelpenning", single.speelpenning)):
-        x = rng.uniform(0.9, 1.1, 1000)
-        alone, gradient = tpf.function(own), tpf.value_and_grad(own)
-        found[f"{name}, one sample"] = ratio(lambda: alone(x), lambda: gradient(x))  # noqa: B023
+    x = rng.uniform(0.9, 1.1, 10_000)
+    alone: dict[str, tuple[Any, Any]] = {
+        "Rosenbrock": (single.rosenbrock, (x,)),
+        "Speelpenning": (single.speelpenning, (x,)),
+        **{name: (f, sample(axes, args)) for name, (f, _, axes, args) in sums.items()},
+    }
+    for name, (f, args) in alone.items():
+        found[f"{name}, one sample"] = sweeps(tpf.function(f).tape(*args), args)
     for name, times in found.items():
         print(f"{name}: {times:.2f} times its function")
     print(f"the most: {max(found.values()):.2f}")
     save("Gradients over their functions", {"ratios": found})
+
+
+def sample(axes: Any, args: Any) -> tuple[Any, ...]:
+    """The first sample's arguments."""
+    each = axes if isinstance(axes, tuple) else (axes,) * len(args)
+
+    def first(arg: Any) -> Any:
+        return tuple(map(first, arg)) if isinstance(arg, tuple) else arg[0]
+
+    found = [arg if axis is None else first(arg) for arg, axis in zip(args, each, strict=True)]
+    return tuple(float(arg) if np.ndim(arg) == 0 else arg for arg in found)
+
+
+def sweeps(tape: Any, args: Any) -> float:
+    """The same of the compiled sweeps over one sample alone, without Python's part of a call."""
+    leaves = optree.tree_leaves(args)
+    contenders = {}
+    for name, wanted in (("value", None), ("value and gradient", slice(0, tape.n_inputs))):
+        program = sample_program(tape, wanted)
+        workspace = program.new_workspace()
+        tape.input_structure.pack(leaves, workspace.inputs)
+
+        def run(program: Any = program, workspace: Any = workspace) -> Any:
+            program.run(workspace)
+            return workspace.outputs
+
+        contenders[name] = run
+    rows = measure(contenders, "value", 0.0, repeats=5, seconds=0.1)
+    a, b = (row for row in rows if isinstance(row, Row))
+    return b.fastest / a.fastest
 
 
 def ratio(value: Contender, both: Contender) -> float:

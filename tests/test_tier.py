@@ -102,7 +102,8 @@ def test_a_program_changes_in_the_middle_of_use() -> None:
     p, y = rng.uniform(0.5, 1.5, (2000, 4)), rng.uniform(0.5, 1.5, (2000, 2))
     f = tpf.vmap(tpf.value_and_grad(steps, argnums=(0, 1)))
     f(p, y)
-    batch = next(iter(f._plans.values())).batch
+    plan, _ = next(iter(f._plans.values()))
+    batch = plan.batch
     found: list[bool] = []
 
     def use() -> None:

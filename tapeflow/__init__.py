@@ -29,6 +29,7 @@ from tapeflow.functions import FUNCTIONS as _FUNCTIONS
 from tapeflow.gates import gate
 from tapeflow.implicit import implicit
 from tapeflow.settings import config
+from tapeflow.smoothing import smooth_abs, smooth_max, smooth_min, smooth_step
 from tapeflow.sparsity import scatter_jacobian, sparse_hessian, sparse_jacobian
 from tapeflow.tape import Tape
 from tapeflow.taylor import directional_taylor
@@ -77,6 +78,10 @@ __all__ = [
     "sparse_hessian",
     "sparse_jacobian",
     "sparsity",
+    "smooth_abs",
+    "smooth_max",
+    "smooth_min",
+    "smooth_step",
     "special",
     "stop_gradient",
     "switch",

@@ -11,6 +11,7 @@ from tapeflow.arguments import Part, check_real, chosen_arguments, parts_of
 from tapeflow.auxiliary import with_aux, without_aux
 from tapeflow.calls import BranchReplay, Replay
 from tapeflow.errors import StructureError, TracingError
+from tapeflow.inspection import WithPaths
 from tapeflow.paths import Path, Tree
 from tapeflow.programs import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
@@ -46,7 +47,7 @@ def record(function: Callable[..., Any], *example_args: Any) -> Tape:
     return tape
 
 
-class Function:
+class Function(WithPaths):
     """What ``tpf.function`` makes: records on the first call, and replays after it."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -133,7 +134,7 @@ def value_and_grad(
     return Gradient(function, argnums, True, has_aux)
 
 
-class Gradient:
+class Gradient(WithPaths):
     """What ``tpf.grad`` and ``tpf.value_and_grad`` make."""
 
     def __init__(

@@ -15,6 +15,7 @@ from tapeflow import settings
 from tapeflow.arguments import Part
 from tapeflow.errors import StructureError, renumbered
 from tapeflow.lanes import Lanes, find_paths, put
+from tapeflow.margins import margin_tape
 from tapeflow.outcomes import flagged, has_python
 from tapeflow.passes.extract import extract
 from tapeflow.paths import Path, Tree
@@ -207,6 +208,18 @@ class Branching:
                 f"{self.tree.name} returns results of different structures or shapes on different "
                 "branches, and a batch is of one: return the same on all of them"
             )
+
+    def margins(self, leaves: Sequence[Any], n: int) -> Floats:
+        """Each sample's smallest distance to a guard, shape (n,)."""
+        found = np.empty((n, 1))
+        lanes = Lanes(leaves, self.axes, n)
+        for path, own in find_paths(self.tree, lanes, None) if n else []:
+            tape = margin_tape(path.tape)
+            plan = Plan(self.axes, tape, (), self._like, None, True)
+            part = leaves if own is None else lanes.chosen(own, plan.widths)
+            values, _ = plan.sweep(part, n if own is None else len(own))
+            put(values[0].astype(np.float64), own, found)
+        return found[:, 0]
 
     # A sum.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tapeflow.api import Gradient, grad
 from tapeflow.arguments import Part, check_range, chosen_arguments, in_dtype_of
+from tapeflow.inspection import WithPaths
 from tapeflow.points import Point, flat_numbers, recorded_of
 from tapeflow.recorded import flatten_args
 from tapeflow.transforms import pullback, pushforward
@@ -165,7 +166,7 @@ def hessian(
     return Jacobian(grad(function, argnums, has_aux), argnums, "auto", has_aux)
 
 
-class Jacobian:
+class Jacobian(WithPaths):
     """What ``tpf.jacobian`` and ``tpf.hessian`` make."""
 
     def __init__(
@@ -179,6 +180,7 @@ class Jacobian:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         # A gradient knows which arguments it is in.
         self._gradient = Gradient(function, argnums, False, has_aux)
+        self.recorded = self._gradient.nested
         self._mode = mode
         self.__name__ = f"jacobian of {self._gradient.recorded.name}"
         self.__wrapped__ = self._gradient.nested.function

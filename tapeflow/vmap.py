@@ -11,6 +11,7 @@ from tapeflow.arguments import Part
 from tapeflow.branching import Branching
 from tapeflow.control import scan
 from tapeflow.errors import StructureError
+from tapeflow.inspection import WithPaths
 from tapeflow.lanes import sample_of
 from tapeflow.plans import Axis, Plan, wanted_leaves
 from tapeflow.recorded import Fixed, Recorded, flatten_args
@@ -53,7 +54,7 @@ def vmap(
     return Mapped(function, in_axes, reduce)
 
 
-class Mapped:
+class Mapped(WithPaths):
     """What ``tpf.vmap`` makes."""
 
     def __init__(self, function: Any, in_axes: Any, reduce: str | None) -> None:
@@ -62,10 +63,10 @@ class Mapped:
         # Of a Jacobian, what knows the arguments that it is in.
         self._differentiates = getattr(function, "differentiates", self._gradient)
         if isinstance(function, (Gradient, Function)):
-            self._recorded = function.recorded
+            self.recorded = function.recorded
         else:
-            self._recorded = function if isinstance(function, Fixed) else Recorded(function)
-        self.__wrapped__ = self._recorded.function
+            self.recorded = function if isinstance(function, Fixed) else Recorded(function)
+        self.__wrapped__ = self.recorded.function
         self._in_axes = in_axes
         self._reduce = reduce
         self._plans: dict[Any, tuple[Plan | Branching, int]] = {}
@@ -91,7 +92,7 @@ class Mapped:
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
     ) -> Any:
         """The batch as one instruction of the recording in progress: a loop over its samples."""
-        axes = batch_axes(args, self._in_axes, leaves, self._recorded.name)
+        axes = batch_axes(args, self._in_axes, leaves, self.recorded.name)
         n_lanes = self._batch_size(leaves, axes)
         mapped = [
             np.moveaxis(leaf, axis, 0)
@@ -113,6 +114,18 @@ class Mapped:
         reduction = np.sum if self._reduce == "sum" else np.mean
         return optree.tree_map(lambda result: reduction(result, axis=0), results)
 
+    def guard_margins(self, *args: Any) -> Floats:
+        leaves, treedef, _ = flatten_args(args)
+        found = self._plan(args, leaves, treedef)
+        if found is None or isinstance(found[0], Plan):
+            return np.full(
+                self._batch_size(
+                    leaves, batch_axes(args, self._in_axes, leaves, self.recorded.name)
+                ),
+                np.inf,
+            )
+        return found[0].margins(leaves, found[1])
+
     def _plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
     ) -> tuple[Plan | Branching, int] | None:
@@ -122,7 +135,7 @@ class Mapped:
         """
         key = (treedef, *((type(x), np.shape(x), getattr(x, "dtype", None)) for x in leaves))
         plan = self._plans.get(key)
-        if plan is None or not self._recorded.is_current():
+        if plan is None or not self.recorded.is_current():
             plan = self._new_plan(args, leaves, treedef)
             if plan is None:
                 return None
@@ -134,10 +147,10 @@ class Mapped:
     def _new_plan(
         self, args: tuple[Any, ...], leaves: Sequence[Any], treedef: optree.PyTreeSpec
     ) -> tuple[Plan | Branching, int] | None:
-        axes = batch_axes(args, self._in_axes, leaves, self._recorded.name)
+        axes = batch_axes(args, self._in_axes, leaves, self.recorded.name)
         n_lanes = self._batch_size(leaves, axes)
         samples = [_sample(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
-        tree = self._recorded.tree(samples, treedef)
+        tree = self.recorded.tree(samples, treedef)
         if tree.captures:
             return None
         parts: list[Part] = []
@@ -161,12 +174,12 @@ class Mapped:
         }
         if not sizes:
             raise StructureError(
-                f"in_axes={self._in_axes!r} maps {self._recorded.name} over nothing: "
+                f"in_axes={self._in_axes!r} maps {self.recorded.name} over nothing: "
                 "give at least one argument an axis"
             )
         if len(sizes) > 1:
             raise StructureError(
-                f"the batches of {self._recorded.name}'s arguments differ in size: "
+                f"the batches of {self.recorded.name}'s arguments differ in size: "
                 f"{', '.join(map(str, sorted(sizes)))}"
             )
         return int(sizes.pop())
@@ -197,7 +210,7 @@ class Mapped:
         return structure.unflatten(pieces)
 
     def __repr__(self) -> str:
-        return f"<tapeflow.vmap of {self._recorded.name}>"
+        return f"<tapeflow.vmap of {self.recorded.name}>"
 
 
 def batch_axes(args: tuple[Any, ...], in_axes: Any, leaves: Sequence[Any], name: str) -> list[Axis]:

@@ -94,9 +94,11 @@ class SampleProgram:
         """Now and then, not at every call: say what a fused program would have saved."""
         if settings.current().debugging:
             return
-        self._left = 1 + int(0.001 / self._saved)
-        self._tier_up.saves(self._left * self._saved)
+        calls = 1 + int(0.001 / self._saved)
+        self._tier_up.saves(calls * self._saved)
         self._running.load()
+        # Not before: another thread may come by meanwhile, and must not run what is not loaded.
+        self._left = calls
 
     def take(self) -> Workspace:
         """A workspace for one evaluation by `run`; give it back with ``home.append``."""

@@ -5,25 +5,30 @@ values too, is passed to the instruction as operands.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import optree
 
-from tapeflow.arrays import SubTapes
+from tapeflow.bodies import (
+    as_number,
+    check_carry,
+    identity,
+    places,
+    run_rule,
+    shapes,
+    shown,
+    sizes,
+    traced_body,
+)
 from tapeflow.errors import StructureError
 from tapeflow.loops import Loop, Phase, Switch
 from tapeflow.loops.loop import Place
-from tapeflow.loops.record import record
 from tapeflow.ops import BY_NAME
-from tapeflow.passes import simplified
-from tapeflow.programs import sample_program
-from tapeflow.recorded import argument_names, flatten_args, traced_leaf
-from tapeflow.sources import refuse, user_place
+from tapeflow.recorded import flatten_args, traced_leaf
+from tapeflow.sources import user_place
 from tapeflow.structure import Leaf, Structure
-from tapeflow.tape import Tape
-from tapeflow.trace import trace
-from tapeflow.tracers import elementwise, is_traced, lift
+from tapeflow.tracers import elementwise, is_traced
 from tapeflow.tracers.number import NUMBERS
 
 
@@ -55,7 +60,7 @@ def scan(
     n_carries = treedef.children()[0].num_leaves
     steps = _steps(leaves[n_carries:], length, str(place))
     own = [traced_leaf(leaf) if k < n_carries else _entry(leaf) for k, leaf in enumerate(leaves)]
-    tape, captures = _traced(f, treedef, own)
+    tape, captures = traced_body(f, treedef, own)
     children = tape.output_structure.treedef.children()
     if tape.output_structure.treedef.type is not tuple or len(children) != 2:
         raise StructureError(
@@ -63,26 +68,26 @@ def scan(
             "return (carry, None) where there is no y"
         )
     carry = Structure(treedef.children()[0], tuple(own[:n_carries]))
-    _check_carry("scan", carry, children[0], tape.output_structure.leaves, str(place))
+    check_carry("scan", carry, children[0], tape.output_structure.leaves, str(place))
     ys = tape.output_structure.leaves[n_carries:]
     m, k = len(leaves) - n_carries, len(captures)
     phase = Phase(
         tape,
-        (*_places("carry", n_carries), *_places("x", m), *_places("const", k)),
+        (*places("carry", n_carries), *places("x", m), *places("const", k)),
         n_carries,
-        _places("y", len(ys)),
+        places("y", len(ys)),
         tuple(range(n_carries)),
         reverse,
     )
     loop = Loop(
         "scan",
         (phase,),
-        _sizes(captures),
+        sizes(captures),
         tuple(leaf.size for leaf in own[n_carries:]),
         tuple(leaf.size for leaf in ys),
     )
     stacked = [Leaf((steps, *(leaf.shape or ()))) for leaf in ys]
-    results = _run(loop, (steps,), [*captures, *leaves], [*own[:n_carries], *stacked])
+    results = run_rule(loop, (steps,), [*captures, *leaves], [*own[:n_carries], *stacked])
     return carry.unflatten(results[:n_carries]), children[1].unflatten(results[n_carries:])
 
 
@@ -109,28 +114,28 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
 
     step.__name__ = getattr(body, "__name__", "body")
     both = optree.tree_structure((0.0, init), none_is_leaf=False)
-    tape, captures = _traced(step, both, [Leaf(None), *own], ["i", *_carry_names(leaves)])
+    tape, captures = traced_body(step, both, [Leaf(None), *own], ["i", *_carry_names(leaves)])
     carry = Structure(treedef.children()[0], tuple(own))
     returned = tape.output_structure
-    _check_carry("fori_loop", carry, returned.treedef, returned.leaves, str(place))
+    check_carry("fori_loop", carry, returned.treedef, returned.leaves, str(place))
     n = len(leaves)
-    reads = (("index", 0), *_places("carry", n), *_places("const", len(captures)))
+    reads = (("index", 0), *places("carry", n), *places("const", len(captures)))
     counted = is_traced(lower) or is_traced(upper)
     for bound in (lower, upper):
         if not is_traced(bound) and not isinstance(bound, NUMBERS):
             raise TypeError(f"fori_loop counts from number to number, not {bound!r} ({place})")
     phase = Phase(tape, reads, n, (), tuple(range(n)))
-    loop = Loop("fori_loop", (phase,), _sizes(captures), counted=counted)
+    loop = Loop("fori_loop", (phase,), sizes(captures), counted=counted)
     if counted:
-        count = _number(upper, "upper", str(place)) - _number(lower, "lower", str(place))
+        count = as_number(upper, "upper", str(place)) - as_number(lower, "lower", str(place))
         count = elementwise(BY_NAME["max"], (elementwise(BY_NAME["ceil"], (count,)), 0.0))
-        results = _run(loop, (-1,), [count, *captures, *leaves], own)
+        results = run_rule(loop, (-1,), [count, *captures, *leaves], own)
     else:
         number = float(upper) - float(lower)
         if number == np.inf:
             raise ValueError(f"fori_loop would never end ({place}): give it an upper bound")
         count = int(np.ceil(number)) if number > 0.0 else 0
-        results = _run(loop, (count,), [*captures, *leaves], own)
+        results = run_rule(loop, (count,), [*captures, *leaves], own)
     return carry.unflatten(results)
 
 
@@ -153,7 +158,7 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
     leaves, treedef, _ = flatten_args((init,))
     own = [traced_leaf(leaf) for leaf in leaves]
     names = _carry_names(leaves)
-    start, started = _traced(cond, treedef, own, names)
+    start, started = traced_body(cond, treedef, own, names)
     if start.output_structure.size != 1:
         raise StructureError(
             f"the condition of while_loop gives {start.output_structure.size} numbers ({place}): "
@@ -164,23 +169,23 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
         following = body(carry)
         # Before the condition sees it: the error should name the body.
         given, found, _ = flatten_args((following,))
-        _check_carry("while_loop", carries, found.children()[0], given, str(place))
+        check_carry("while_loop", carries, found.children()[0], given, str(place))
         return following, cond(following)
 
     carries = Structure(treedef.children()[0], tuple(own))
     step.__name__ = getattr(body, "__name__", "body")
-    tape, captured = _traced(step, treedef, own, names)
+    tape, captured = traced_body(step, treedef, own, names)
     n = len(leaves)
-    captures: dict[Any, Any] = {_identity(value): value for value in captured}
-    captures |= {_identity(value): value for value in started}
+    captures: dict[Any, Any] = {identity(value): value for value in captured}
+    captures |= {identity(value): value for value in started}
     order = list(captures)
 
     def consts(values: Sequence[Any]) -> tuple[Place, ...]:
-        return tuple(("const", order.index(_identity(value))) for value in values)
+        return tuple(("const", order.index(identity(value))) for value in values)
 
     phase = Phase(
         tape,
-        (*_places("carry", n), *consts(captured)),
+        (*places("carry", n), *consts(captured)),
         n,
         (("go", 0),),
         tuple(range(n)),
@@ -188,11 +193,11 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
     loop = Loop(
         "while_loop",
         (phase,),
-        _sizes(list(captures.values())),
+        sizes(list(captures.values())),
         start=start,
-        start_reads=(*_places("carry", n), *consts(started)),
+        start_reads=(*places("carry", n), *consts(started)),
     )
-    results = _run(loop, (-1,), [*captures.values(), *leaves], [Leaf(None), *own])
+    results = run_rule(loop, (-1,), [*captures.values(), *leaves], [Leaf(None), *own])
     return carries.unflatten(results[1:])
 
 
@@ -238,110 +243,38 @@ def _switch(
         # It is known now, and no instruction.
         return branches[int(index)](*operands)
     place = user_place()
-    index = _number(index, "the index", str(place))
+    index = as_number(index, "the index", str(place))
     leaves, treedef, _ = flatten_args(operands)
     own = [traced_leaf(leaf) for leaf in leaves]
     values: dict[Any, Any] = {k: leaf for k, leaf in enumerate(leaves)}
     tapes, reads = [], []
     for branch in branches:
-        tape, captures = _traced(branch, treedef, own)
+        tape, captures = traced_body(branch, treedef, own)
         tapes.append(tape)
-        values |= {_identity(value): value for value in captures}
-        reads.append([*range(len(leaves)), *map(_identity, captures)])
+        values |= {identity(value): value for value in captures}
+        reads.append([*range(len(leaves)), *map(identity, captures)])
     first = tapes[0].output_structure
     for k, tape in enumerate(tapes):
         structure = tape.output_structure
-        if structure.treedef != first.treedef or _shapes(structure.leaves) != _shapes(first.leaves):
+        if structure.treedef != first.treedef or shapes(structure.leaves) != shapes(first.leaves):
             raise StructureError(
-                f"the branches of {name} return {_shown(first.treedef, first.leaves)} and "
-                f"{_shown(structure.treedef, structure.leaves)} ({place}): "
+                f"the branches of {name} return {shown(first.treedef, first.leaves)} and "
+                f"{shown(structure.treedef, structure.leaves)} ({place}): "
                 f"let branch {k} return what the first does"
             )
     order = list(values)
     rule = Switch(
         name,
         tuple(tapes),
-        _sizes(list(values.values())),
+        sizes(list(values.values())),
         tuple(tuple(order.index(key) for key in own_reads) for own_reads in reads),
     )
-    results = _run(rule, (len(tapes),), [index, *values.values()], list(first.leaves))
+    results = run_rule(rule, (len(tapes),), [index, *values.values()], list(first.leaves))
     return first.unflatten(results)
-
-
-# What they share.
-
-
-def _traced(
-    function: Callable[..., Any],
-    treedef: optree.PyTreeSpec,
-    leaves: Sequence[Leaf],
-    names: Sequence[str] | None = None,
-) -> tuple[Tape, list[Any]]:
-    """A body's tape, and the traced values that it takes from around it: inputs after its own."""
-    if names is None:
-        arguments = argument_names(function, treedef.num_children)
-        names = [
-            arguments[accessor.path[0]] + accessor[1:].codify("")
-            for accessor in treedef.accessors()
-        ]
-    tape, captures = trace(function, Structure(treedef, tuple(leaves)), names, _no_example)
-    return simplified(tape), captures
-
-
-def _no_example() -> NoReturn:
-    refuse(
-        "decide on a traced value in what is recorded once for all steps and branches",
-        "use tpf.cond, tpf.switch or tpf.where",
-    )
-
-
-def _run(
-    rule: SubTapes, p: Sequence[int], operands: Sequence[Any], leaves: Sequence[Leaf]
-) -> list[Any]:
-    """The leaves of the instruction's result: recorded, or, if all is plain, computed."""
-    if any(map(is_traced, operands)):
-        return _recorded(rule, p, operands, leaves)
-    treedef = optree.tree_structure(tuple(operands))
-    structure = Structure(treedef, tuple(map(traced_leaf, operands)))
-    names = [f"x{k}" for k in range(len(operands))]
-    tape, _ = trace(lambda *values: _recorded(rule, p, values, leaves), structure, names)
-    results = sample_program(tape, None).results(list(operands))
-    return tape.output_structure.split(results)
-
-
-def _recorded(
-    rule: SubTapes, p: Sequence[int], operands: Sequence[Any], leaves: Sequence[Leaf]
-) -> list[Any]:
-    parts = record(rule, p, operands)
-    return [
-        part[0] if leaf.shape is None else part.reshape(leaf.shape)
-        for part, leaf in zip(parts, leaves, strict=True)
-    ]
-
-
-def _identity(value: Any) -> Any:
-    return value.recorder, value.slot, value.size
-
-
-def _places(kind: str, n: int) -> tuple[Place, ...]:
-    return tuple((kind, k) for k in range(n))
-
-
-def _sizes(values: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(traced_leaf(value).size for value in values)
 
 
 def _carry_names(leaves: Sequence[Any]) -> list[str]:
     return ["carry"] if len(leaves) == 1 else [f"carry{k}" for k in range(len(leaves))]
-
-
-def _number(value: Any, what: str, place: str) -> Any:
-    if not is_traced(value):
-        return float(value)
-    array = lift(value)
-    if array.size != 1:
-        raise StructureError(f"{what} is an array of shape {array.shape} ({place}): give a number")
-    return array.reshape(-1)[0]
 
 
 def _entry(leaf: Any) -> Leaf:
@@ -364,41 +297,3 @@ def _steps(xs: Sequence[Any], length: int | None, place: str) -> int:
         what = f"lengths {sorted(lengths)}" if lengths else "neither xs nor a length"
         raise StructureError(f"scan was given {what} ({place}): give one length")
     return lengths.pop()
-
-
-def _check_carry(
-    name: str, carry: Structure, treedef: optree.PyTreeSpec, leaves: Sequence[Any], place: str
-) -> None:
-    found = [leaf if isinstance(leaf, Leaf) else traced_leaf(leaf) for leaf in leaves]
-    found = found[: treedef.num_leaves]
-    if treedef != carry.treedef or _shapes(found) != _shapes(carry.leaves):
-        _refuse_carry(name, carry, treedef, found, place)
-
-
-def _refuse_carry(
-    name: str, carry: Structure, treedef: optree.PyTreeSpec, found: Sequence[Leaf], place: str
-) -> NoReturn:
-    raise StructureError(
-        f"the body of {name} is given a carry {_shown(carry.treedef, carry.leaves)} and returns "
-        f"{_shown(treedef, found)} ({place}): a carry keeps its structure and shapes"
-    )
-
-
-def _shapes(leaves: Sequence[Leaf]) -> list[tuple[int, ...]]:
-    return [leaf.shape or () for leaf in leaves]
-
-
-def _shown(treedef: optree.PyTreeSpec, leaves: Sequence[Leaf]) -> str:
-    """A structure with the shape of each leaf."""
-    try:
-        return repr(treedef.unflatten([_Shape(leaf.shape or ()) for leaf in leaves]))
-    except (TypeError, ValueError):
-        return f"{_shapes(leaves)}"
-
-
-class _Shape:
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-
-    def __repr__(self) -> str:
-        return f"array{self.shape}" if self.shape else "number"

@@ -87,6 +87,7 @@ ORDER = [
     "branching",
     "recorded",
     "inspection",
+    "bodies",
     "control",
     "calls",
     "api",

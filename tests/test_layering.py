@@ -40,6 +40,7 @@ ORDER = [
     "transforms",
     "loops",
     "files",
+    "backend",
     "kernels",
     "addresses",
     "tiles",

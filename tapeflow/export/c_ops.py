@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tapeflow.backend import Float
 from tapeflow.errors import TapeError
 from tapeflow.export.c_text import Statement, Writer, lines, live
-from tapeflow.export.values import Float
 from tapeflow.ops import FIRST_GATE, Op
 
 _INLINE = 3

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tapeflow.export.values import KINDS, Backend, Float, Int, Value, kind_of
+from tapeflow.backend import KINDS, Backend, Float, Int, Value
 from tapeflow.primitives import wrap
 
 TYPES = {"float": "double", "int": "uint64_t", "mask": "int"}
@@ -160,7 +160,7 @@ class Writer(Backend):
         texts = [_atom(operand.value) for operand in operands]
         form = _FORMS[kind].get(name if len(operands) > 1 or name not in "-~!" else f"{name}1")
         if form is None:
-            if kind == "mask" and kind_of(operands[0]) == "int" and name not in ("==", "!="):
+            if kind == "mask" and operands[0].kind == "int" and name not in ("==", "!="):
                 texts = [f"(int64_t){text}" for text in texts]
             form = f"{{}} {name} {{}}"
         own = self.fresh()

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tapeflow.arrays import structural
+from tapeflow.backend import KINDS, NUMBERS, Value
 from tapeflow.errors import StructureError, TapeError
-from tapeflow.export.values import KINDS, NUMBERS, Library, Value
+from tapeflow.export.library import Library
 from tapeflow.export.whole import Values, evaluate, prepared
 from tapeflow.loops import Loop, Switch
 from tapeflow.ops import Op

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tapeflow.arrays import structural
+from tapeflow.backend import KINDS, NUMBERS, Value
 from tapeflow.errors import TapeError
 from tapeflow.export.c_ops import identifier
-from tapeflow.export.values import KINDS, NUMBERS, Library, Value
+from tapeflow.export.library import Library
 from tapeflow.export.whole import Values, evaluate, prepared
 from tapeflow.ops import Op
 from tapeflow.tape import Tape

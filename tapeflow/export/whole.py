@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tapeflow import grid
+from tapeflow.backend import Float
 from tapeflow.errors import TapeError
-from tapeflow.export.values import Float, Library
+from tapeflow.export.library import Library
 from tapeflow.ops import BY_NAME, FIRST_GATE, Op
 from tapeflow.passes import executable
 from tapeflow.passes.dead_code import remove_dead_code

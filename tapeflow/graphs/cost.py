@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapeflow.arrays import SubTapes, linear, spectral
-from tapeflow.graphs.javascript import Float, Script, Writer
+from tapeflow.backend import Float
+from tapeflow.graphs.javascript import Script, Writer
 from tapeflow.ops import Op
 from tapeflow.tape import Tape
 

@@ -6,16 +6,34 @@ same as NumPy's, fma included (``runtime.js``), so its numbers have the library'
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
-from tapeflow.ops import BY_UFUNC
+from tapeflow.backend import COMPARISONS, KINDS, Backend, Float, Int, Value
 from tapeflow.primitives import wrap
 
-T = TypeVar("T")
+_CALLS = {
+    "fma": "fma",
+    "sqrt": "Math.sqrt",
+    "floor": "Math.floor",
+    "ceil": "Math.ceil",
+    "rint": "rint",
+    "trunc": "Math.trunc",
+    "absolute": "Math.abs",
+    "copysign": "copysign",
+    "bits": "bits",
+    "from_bits": "fromBits",
+    "shift_right_logical": "shiftRight",
+    "mul_high": "mulHigh",
+    "to_float": "Number",
+    "to_int": "toInt",
+}
+"""Functions, here or in ``runtime.js``."""
 
-_PYTHON_NUMBERS = (int, float, np.floating, np.integer)
+_SIGNS = {"==": "===", "!=": "!==", "&": "&&", "|": "||"}
+"""What operators of floats and masks are called, if not as in Python."""
+
+_WRAPPED = ("+", "-", "*", "<<")
+"""Operators whose results may not fit 64 bits."""
 
 
 def literal(x: float) -> str:
@@ -86,7 +104,7 @@ class Script:
         return self._tables[key]
 
 
-class Writer:
+class Writer(Backend):
     """Writes the statements of one function. It is the backend of its values (see `primitives`)."""
 
     def __init__(self, script: Script, parent: "Writer | None" = None) -> None:
@@ -95,37 +113,46 @@ class Writer:
         self.cost = 0
         self._count: list[int] = parent._count if parent else [0]
 
-    def new(self, kind: type[T], text: str, *reads: Any) -> T:
+    def constant(self, kind: str, number: Any) -> Value:
+        if kind == "int":
+            return Int(self, f"{wrap(int(number))}n")
+        return Float(self, literal(float(number)))
+
+    def make(self, kind: str, name: str, *operands: Value) -> Value:
+        return self._new(kind, self._text(kind, name, *operands), *operands)
+
+    def _text(self, kind: str, name: str, *operands: Value) -> str:
+        names = [operand.value for operand in operands]
+        if name in _CALLS:
+            return f"{_CALLS[name]}({','.join(names)})"
+        if name == "where":
+            return f"{names[0]}?{names[1]}:{names[2]}"
+        shown = [f"({own})" if own.startswith("-") else own for own in names]
+        if len(shown) == 1:
+            text = f"{name}{shown[0]}"
+        else:
+            own = operands[0].kind == "int" and name not in COMPARISONS
+            text = f"{shown[0]}{name if own else _SIGNS.get(name, name)}{shown[1]}"
+        return f"BigInt.asIntN(64,{text})" if kind == "int" and name in _WRAPPED else text
+
+    def _new(self, kind: str, text: str, *reads: Value) -> Value:
         """A value of a kind, made by an expression of others."""
-        names = frozenset(v.name for v in reads if isinstance(v, _Value))
         name = self._name()
+        names = frozenset(value.value for value in reads)
         self.lines.append(_Line((name,), names, lambda _: f"const {name}={text};"))
-        return kind(self, name)  # type: ignore[call-arg]
+        return KINDS[kind](self, name)
 
     def _name(self) -> str:
         self._count[0] += 1
         return f"t{self._count[0]}"
 
-    def lift(self, x: Any) -> Any:
-        return x if isinstance(x, _Value) else self.float(x)
-
-    def float(self, x: Any) -> "Float":
-        if isinstance(x, Float):
-            return x
-        if isinstance(x, _PYTHON_NUMBERS):
-            return Float(self, literal(float(x)))
-        raise TypeError(f"a rule computes with numbers, not with a {type(x).__name__}")
-
-    def int(self, x: Any) -> "Int":
-        return x if isinstance(x, Int) else Int(self, f"{wrap(int(x))}n")
-
     def body(self, result: Any) -> str:
         """The function's body: what the result needs, and nothing else."""
         several = isinstance(result, (tuple, list))
         values = [self.lift(value) for value in (result if several else (result,))]
-        needed = {value.name for value in values}
+        needed = {value.value for value in values}
         text = self.text(needed)
-        shown = ",".join(value.name for value in values)
+        shown = ",".join(value.value for value in values)
         end = f"[{shown}]" if several else shown
         return f"{{{text}return {end};}}" if text else f"({end})"
 
@@ -143,10 +170,10 @@ class Writer:
         """A text's value as a call of its function."""
         values = [self.lift(arg) for arg in args]
         name, kinds = self.script.call(text, tuple(type(value) for value in values))
-        call = f"{name}({','.join(value.name for value in values)})"
+        call = f"{name}({','.join(value.value for value in values)})"
         several = isinstance(kinds, list)
         names = tuple(self._name() for _ in (kinds if several else (kinds,)))
-        reads = frozenset(value.name for value in values)
+        reads = frozenset(value.value for value in values)
         shown = f"[{','.join(names)}]" if several else names[0]
         cost = self.script.costs(name)
         self.lines.append(_Line(names, reads, lambda _: f"const {shown}={call};", cost))
@@ -154,64 +181,9 @@ class Writer:
             return kinds(self, names[0])
         return tuple(kind(self, name) for kind, name in zip(kinds, names, strict=True))
 
-    # The primitives.
-
-    def _call(self, kind: type[T], function: str, *values: Any) -> T:
-        names = ",".join(value.name for value in values)
-        return self.new(kind, f"{function}({names})", *values)
-
-    def fma(self, a: Any, b: Any, c: Any) -> "Float":
-        return self._call(Float, "fma", self.float(a), self.float(b), self.float(c))
-
-    def sqrt(self, x: Any) -> "Float":
-        return self._call(Float, "Math.sqrt", self.float(x))
-
-    def floor(self, x: Any) -> "Float":
-        return self._call(Float, "Math.floor", self.float(x))
-
-    def ceil(self, x: Any) -> "Float":
-        return self._call(Float, "Math.ceil", self.float(x))
-
-    def rint(self, x: Any) -> "Float":
-        return self._call(Float, "rint", self.float(x))
-
-    def trunc(self, x: Any) -> "Float":
-        return self._call(Float, "Math.trunc", self.float(x))
-
-    def absolute(self, x: Any) -> "Float":
-        return self._call(Float, "Math.abs", self.float(x))
-
-    def copysign(self, x: Any, y: Any) -> "Float":
-        return self._call(Float, "copysign", self.float(x), self.float(y))
-
-    def where(self, mask: Any, a: Any, b: Any) -> Any:
-        kind = next((type(v) for v in (a, b) if isinstance(v, (Int, Mask))), Float)
-        lift = self.int if kind is Int else self.lift
-        a, b = lift(a), lift(b)
-        return self.new(kind, f"{mask.name}?{a.name}:{b.name}", mask, a, b)
-
-    def bits(self, x: Any) -> "Int":
-        return self._call(Int, "bits", self.float(x))
-
-    def from_bits(self, i: Any) -> "Float":
-        return self._call(Float, "fromBits", self.int(i))
-
-    def shift_right_logical(self, i: Any, n: Any) -> "Int":
-        return self._call(Int, "shiftRight", self.int(i), self.int(n))
-
-    def mul_high(self, i: Any, j: Any) -> "Int":
-        return self._call(Int, "mulHigh", self.int(i), self.int(j))
-
-    def to_float(self, i: Any) -> "Float":
-        return self._call(Float, "Number", self.int(i))
-
-    def to_int(self, x: Any) -> "Int":
-        return self._call(Int, "toInt", self.float(x))
-
-    def table(self, values: Sequence[Any], index: Any) -> Any:
-        kind = Int if isinstance(values[0], int) else Float
-        index = self.int(index)
-        return self.new(kind, f"{self.script.table(values)}[Number({index.name})]", index)
+    def table(self, values: Sequence[Any], index: Value) -> Value:
+        kind = "int" if isinstance(values[0], int) else "float"
+        return self._new(kind, f"{self.script.table(values)}[Number({index.value})]", index)
 
     def rarely(self, mask: Any, slow: Callable[..., Any], fast: Any, *args: Any) -> Any:
         several = isinstance(fast, tuple)
@@ -223,13 +195,13 @@ class Writer:
 
         def text(needed: set[str]) -> str:
             chosen = [k for k, name in enumerate(names) if name in needed]
-            own = {slows[k].name for k in chosen}
+            own = {slows[k].value for k in chosen}
             body = inner.text(own)
-            start = ",".join(f"{names[k]}={fasts[k].name}" for k in chosen)
-            set_ = "".join(f"{names[k]}={slows[k].name};" for k in chosen)
-            return f"let {start};if({mask.name}){{{body}{set_}}}"
+            start = ",".join(f"{names[k]}={fasts[k].value}" for k in chosen)
+            set_ = "".join(f"{names[k]}={slows[k].value};" for k in chosen)
+            return f"let {start};if({mask.value}){{{body}{set_}}}"
 
-        reads = {mask.name, *(value.name for value in fasts), *(value.name for value in slows)}
+        reads = {mask.value, *(value.value for value in fasts), *(value.value for value in slows)}
         for line in inner.lines:
             reads |= line.reads
         self.lines.append(_Line(names, frozenset(reads), text))
@@ -238,131 +210,7 @@ class Writer:
 
     def moved(self, x: Any) -> Any:
         """A value of the function around a block, inside it."""
-        return type(x)(self, x.name) if isinstance(x, _Value) else x
-
-
-class _Value:
-    """A value of a function: a name, or a literal."""
-
-    __slots__ = ("name", "writer")
-
-    def __init__(self, writer: Writer, name: str) -> None:
-        self.writer, self.name = writer, name
-
-    @property
-    def __tapeflow_backend__(self) -> Writer:
-        return self.writer
-
-    def __bool__(self) -> bool:
-        raise TypeError("a rule takes no branch on a value: use tpf.where")
-
-
-def _operand(name: str) -> str:
-    return f"({name})" if name.startswith("-") else name
-
-
-def _binary(sign: str, lift: str, wraps: bool = False) -> Any:
-    """A pair of methods: the operator, and the one with a plain number on its left."""
-
-    def write(kind: type, writer: Writer, a: Any, b: Any) -> Any:
-        text = f"{_operand(a.name)}{sign}{_operand(b.name)}"
-        return writer.new(kind, f"BigInt.asIntN(64,{text})" if wraps else text, a, b)
-
-    def forward(self: Any, other: Any) -> Any:
-        return write(type(self), self.writer, self, getattr(self.writer, lift)(other))
-
-    def reflected(self: Any, other: Any) -> Any:
-        return write(type(self), self.writer, getattr(self.writer, lift)(other), self)
-
-    return forward, reflected
-
-
-def _comparison(sign: str, lift: str) -> Any:
-    def compare(self: Any, other: Any) -> "Mask":
-        other = getattr(self.writer, lift)(other)
-        text = f"{_operand(self.name)}{sign}{_operand(other.name)}"
-        found: Mask = self.writer.new(Mask, text, self, other)
-        return found
-
-    return compare
-
-
-class Float(_Value):
-    """A number."""
-
-    __slots__ = ()
-
-    __add__, __radd__ = _binary("+", "float")
-    __sub__, __rsub__ = _binary("-", "float")
-    __mul__, __rmul__ = _binary("*", "float")
-    __truediv__, __rtruediv__ = _binary("/", "float")
-    __lt__, __le__ = _comparison("<", "float"), _comparison("<=", "float")
-    __gt__, __ge__ = _comparison(">", "float"), _comparison(">=", "float")
-    __eq__ = _comparison("===", "float")
-    __ne__ = _comparison("!==", "float")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __neg__(self) -> "Float":
-        return self.writer.new(Float, f"-{_operand(self.name)}", self)
-
-    def __pos__(self) -> "Float":
-        return self
-
-    def __abs__(self) -> "Float":
-        return self.writer.absolute(self)
-
-    def __pow__(self, other: Any) -> Any:
-        return self.__array_ufunc__(np.power, "__call__", self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return self.__array_ufunc__(np.power, "__call__", other, self)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        op = BY_UFUNC.get(ufunc)
-        if op is None or op.host or method != "__call__" or options:
-            raise TypeError(f"a rule cannot use np.{ufunc.__name__}: see docs/ops.md")
-        return op.rule(*map(self.writer.float, inputs))[0]
-
-
-class Int(_Value):
-    """A BigInt that wraps around at 64 bits."""
-
-    __slots__ = ()
-
-    __add__, __radd__ = _binary("+", "int", wraps=True)
-    __sub__, __rsub__ = _binary("-", "int", wraps=True)
-    __mul__, __rmul__ = _binary("*", "int", wraps=True)
-    __and__, __rand__ = _binary("&", "int")
-    __or__, __ror__ = _binary("|", "int")
-    __xor__, __rxor__ = _binary("^", "int")
-    __lshift__, _ = _binary("<<", "int", wraps=True)
-    __rshift__, _ = _binary(">>", "int")
-    __lt__, __le__ = _comparison("<", "int"), _comparison("<=", "int")
-    __gt__, __ge__ = _comparison(">", "int"), _comparison(">=", "int")
-    __eq__ = _comparison("===", "int")
-    __ne__ = _comparison("!==", "int")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __neg__(self) -> "Int":
-        return self.writer.new(Int, f"BigInt.asIntN(64,-{_operand(self.name)})", self)
-
-    def __invert__(self) -> "Int":
-        return self.writer.new(Int, f"~{_operand(self.name)}", self)
-
-
-class Mask(_Value):
-    """A boolean."""
-
-    __slots__ = ()
-
-    def __and__(self, other: "Mask") -> "Mask":
-        return self.writer.new(Mask, f"{self.name}&&{other.name}", self, other)
-
-    def __or__(self, other: "Mask") -> "Mask":
-        return self.writer.new(Mask, f"{self.name}||{other.name}", self, other)
-
-    def __invert__(self) -> "Mask":
-        return self.writer.new(Mask, f"!{self.name}", self)
+        return type(x)(self, x.value) if isinstance(x, Value) else x
 
 
 def arrows(script: Script, items: Iterable[tuple[str, Callable[..., Any], int]]) -> str:

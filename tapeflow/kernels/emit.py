@@ -8,17 +8,52 @@ the width, nor on what else is in a kernel.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
-from tapeflow.ops import BY_UFUNC
+from tapeflow.backend import COMPARISONS, KINDS, Backend, Float, Int, Value
 from tapeflow.primitives import wrap
 
 WIDTH = 8
 """Lanes of a vector: the widest registers of today's processors hold eight doubles."""
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
-_PYTHON_NUMBERS = (int, float, np.floating, np.integer)
+
+_INTRINSICS = {
+    "fma": "fma",
+    "sqrt": "sqrt",
+    "floor": "floor",
+    "ceil": "ceil",
+    "rint": "roundeven",
+    "trunc": "trunc",
+    "absolute": "fabs",
+    "copysign": "copysign",
+}
+
+_INSTRUCTIONS = {
+    ("float", "+"): "fadd",
+    ("float", "-"): "fsub",
+    ("float", "*"): "fmul",
+    ("float", "/"): "fdiv",
+    ("int", "+"): "add",
+    ("int", "-"): "sub",
+    ("int", "*"): "mul",
+    ("int", "&"): "and_",
+    ("int", "|"): "or_",
+    ("int", "^"): "xor",
+    ("int", "<<"): "shl",
+    ("int", ">>"): "ashr",
+    ("int", "shift_right_logical"): "lshr",
+    ("mask", "&"): "and_",
+    ("mask", "|"): "or_",
+}
+"""Methods of a builder, for two operands of a kind."""
+
+_UNARY = {
+    ("float", "-"): "fneg",
+    ("int", "-"): "neg",
+    ("int", "~"): "not_",
+    ("mask", "!"): "not_",
+}
 
 
 class _Splat(ir.Constant):  # type: ignore[misc]
@@ -32,7 +67,7 @@ class _Splat(ir.Constant):  # type: ignore[misc]
         return f"splat ({self._number})"
 
 
-class Emitter:
+class Emitter(Backend):
     """Writes instructions at a builder's position, on values of ``width`` lanes.
 
     It is the backend of its values (see `primitives`).
@@ -65,23 +100,16 @@ class Emitter:
         zeros = ir.Constant(ir.VectorType(_I32, self.width), [0] * self.width)
         return self.builder.shuffle_vector(first, ir.Constant(self.float_type, ir.Undefined), zeros)
 
-    def float(self, value: Any) -> "Float":
-        if isinstance(value, Float):
-            return value
-        if isinstance(value, _PYTHON_NUMBERS):
-            return Float(self, self._constant(self.float_type, float(value)))
-        raise TypeError(f"a kernel computes with numbers, not with a {type(value).__name__}")
+    def constant(self, kind: str, number: Any) -> Value:
+        if kind == "int":
+            return Int(self, self._constant(self.int_type, wrap(int(number))))
+        return Float(self, self._constant(self.float_type, float(number)))
 
-    def int(self, value: Any) -> "Int":
-        if isinstance(value, Int):
-            return value
-        return Int(self, self._constant(self.int_type, wrap(int(value))))
-
-    def intrinsic(self, name: str, *args: "Float") -> "Float":
+    def _intrinsic(self, name: str, *args: Value) -> ir.Value:
         kind = "f64" if self.width == 1 else f"v{self.width}f64"
-        return Float(self, self._call(f"llvm.{name}.{kind}", self.float_type, *args))
+        return self._call(f"llvm.{name}.{kind}", self.float_type, *args)
 
-    def _call(self, name: str, result: ir.Type, *args: "Any") -> ir.Value:
+    def _call(self, name: str, result: ir.Type, *args: Value) -> ir.Value:
         module = self.builder.module
         function = module.globals.get(name)
         if function is None:
@@ -99,66 +127,52 @@ class Emitter:
             self._known[key] = args, function(*args)  # the arguments, so that their ids stay theirs
         return self._known[key][1]
 
-    def lift(self, x: Any) -> Any:
-        return x if isinstance(x, _Value) else self.float(x)
-
     # The primitives.
 
-    def fma(self, a: Any, b: Any, c: Any) -> "Float":
-        return self.intrinsic("fma", self.float(a), self.float(b), self.float(c))
+    def make(self, kind: str, name: str, *operands: Value) -> Value:
+        return KINDS[kind](self, self._written(name, *operands))
 
-    def sqrt(self, x: "Float") -> "Float":
-        return self.intrinsic("sqrt", x)
+    def _written(self, name: str, *operands: Value) -> ir.Value:
+        values, kind = [operand.value for operand in operands], operands[0].kind
+        if name in _INTRINSICS:
+            return self._intrinsic(_INTRINSICS[name], *operands)
+        if len(values) == 1 and (kind, name) in _UNARY:
+            return getattr(self.builder, _UNARY[kind, name])(*values)
+        if (kind, name) in _INSTRUCTIONS:
+            return getattr(self.builder, _INSTRUCTIONS[kind, name])(*values)
+        if name in COMPARISONS:
+            return self._compared(kind, name, *values)
+        return getattr(self, f"_{name}")(*values)
 
-    def floor(self, x: "Float") -> "Float":
-        return self.intrinsic("floor", x)
+    def _compared(self, kind: str, sign: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        if kind == "int":
+            return self.builder.icmp_signed(sign, a, b)
+        if sign == "!=":
+            return self.builder.fcmp_unordered(sign, a, b)  # true of a NaN, as in Python
+        return self.builder.fcmp_ordered(sign, a, b)
 
-    def ceil(self, x: "Float") -> "Float":
-        return self.intrinsic("ceil", x)
+    def _where(self, mask: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.select(mask, a, b)
 
-    def rint(self, x: "Float") -> "Float":
-        return self.intrinsic("roundeven", x)
+    def _bits(self, x: ir.Value) -> ir.Value:
+        return self.builder.bitcast(x, self.int_type)
 
-    def trunc(self, x: "Float") -> "Float":
-        return self.intrinsic("trunc", x)
+    def _from_bits(self, i: ir.Value) -> ir.Value:
+        return self.builder.bitcast(i, self.float_type)
 
-    def absolute(self, x: "Float") -> "Float":
-        return self.intrinsic("fabs", x)
-
-    def copysign(self, x: Any, y: Any) -> "Float":
-        return self.intrinsic("copysign", self.float(x), self.float(y))
-
-    def where(self, mask: "Mask", a: Any, b: Any) -> Any:
-        both = (a, b)
-        kind = Int if any(isinstance(v, Int) for v in both) else Float
-        if all(isinstance(v, Mask) for v in both):
-            return Mask(self, self.builder.select(mask.value, a.value, b.value))
-        lift = self.int if kind is Int else self.float
-        return kind(self, self.builder.select(mask.value, lift(a).value, lift(b).value))
-
-    def bits(self, x: "Float") -> "Int":
-        return Int(self, self.builder.bitcast(x.value, self.int_type))
-
-    def from_bits(self, i: "Int") -> "Float":
-        return Float(self, self.builder.bitcast(i.value, self.float_type))
-
-    def shift_right_logical(self, i: "Int", n: Any) -> "Int":
-        return Int(self, self.builder.lshr(i.value, self.int(n).value))
-
-    def mul_high(self, i: Any, j: Any) -> "Int":
+    def _mul_high(self, i: ir.Value, j: ir.Value) -> ir.Value:
         wide = self._wide(ir.IntType(128))
-        a, b = (self.builder.zext(self.int(v).value, wide) for v in (i, j))
-        product = self.builder.mul(a, b)
+        product = self.builder.mul(self.builder.zext(i, wide), self.builder.zext(j, wide))
         high = self.builder.lshr(product, self._constant(wide, 64))
-        return Int(self, self.builder.trunc(high, self.int_type))
+        return self.builder.trunc(high, self.int_type)
 
-    def to_float(self, i: "Int") -> "Float":
-        return Float(self, self.builder.sitofp(i.value, self.float_type))
+    def _to_float(self, i: ir.Value) -> ir.Value:
+        return self.builder.sitofp(i, self.float_type)
 
-    def to_int(self, x: "Float") -> "Int":
-        return Int(self, self.builder.fptosi(x.value, self.int_type))
+    def _to_int(self, x: ir.Value) -> ir.Value:
+        return self.builder.fptosi(x, self.int_type)
 
-    def table(self, values: Sequence[Any], index: "Int") -> Any:
+    def table(self, values: Sequence[Any], index: Value) -> Any:
         """Look up each lane's element on its own: tables stand on slow paths only."""
         whole = isinstance(values[0], int)
         element = _I64 if whole else ir.DoubleType()
@@ -185,7 +199,7 @@ class Emitter:
             result = self.builder.insert_element(result, found, position)
         return make(self, result)
 
-    def rarely(self, mask: "Mask", slow: Callable[..., Any], fast: Any, *args: Any) -> Any:
+    def rarely(self, mask: Value, slow: Callable[..., Any], fast: Any, *args: Any) -> Any:
         builder = self.builder
         several = isinstance(fast, tuple)
         fasts = [self.float(value) for value in (fast if several else (fast,))]
@@ -211,130 +225,8 @@ class Emitter:
             results.append(Float(self, phi))
         return tuple(results) if several else results[0]
 
-    def any(self, mask: "Mask") -> ir.Value:
+    def any(self, mask: Value) -> ir.Value:
         """Whether a lane is set."""
         if self.width == 1:
             return mask.value
         return self._call(f"llvm.vector.reduce.or.v{self.width}i1", _I1, mask)
-
-
-class _Value:
-    """An IR value of an emitter."""
-
-    __slots__ = ("emitter", "value")
-
-    def __init__(self, emitter: Emitter, value: ir.Value) -> None:
-        self.emitter, self.value = emitter, value
-
-    @property
-    def __tapeflow_backend__(self) -> Emitter:
-        return self.emitter
-
-    def __bool__(self) -> bool:
-        raise TypeError("a rule takes no branch on a value: use tpf.where")
-
-
-def _binary(lift: str, instruction: str) -> Any:
-    """A pair of methods: the operator, and the one with a plain number on its left."""
-
-    def forward(self: Any, other: Any) -> Any:
-        emit = getattr(self.emitter.builder, instruction)
-        return type(self)(self.emitter, emit(self.value, getattr(self.emitter, lift)(other).value))
-
-    def reflected(self: Any, other: Any) -> Any:
-        emit = getattr(self.emitter.builder, instruction)
-        return type(self)(self.emitter, emit(getattr(self.emitter, lift)(other).value, self.value))
-
-    return forward, reflected
-
-
-def _comparison(lift: str, method: str, sign: str) -> Any:
-    def compare(self: Any, other: Any) -> "Mask":
-        emit = getattr(self.emitter.builder, method)
-        other = getattr(self.emitter, lift)(other)
-        return Mask(self.emitter, emit(sign, self.value, other.value))
-
-    return compare
-
-
-class Float(_Value):
-    """Float64 lanes."""
-
-    __slots__ = ()
-
-    __add__, __radd__ = _binary("float", "fadd")
-    __sub__, __rsub__ = _binary("float", "fsub")
-    __mul__, __rmul__ = _binary("float", "fmul")
-    __truediv__, __rtruediv__ = _binary("float", "fdiv")
-    __lt__ = _comparison("float", "fcmp_ordered", "<")
-    __le__ = _comparison("float", "fcmp_ordered", "<=")
-    __gt__ = _comparison("float", "fcmp_ordered", ">")
-    __ge__ = _comparison("float", "fcmp_ordered", ">=")
-    __eq__ = _comparison("float", "fcmp_ordered", "==")
-    __ne__ = _comparison("float", "fcmp_unordered", "!=")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __neg__(self) -> "Float":
-        return Float(self.emitter, self.emitter.builder.fneg(self.value))
-
-    def __pos__(self) -> "Float":
-        return self
-
-    def __abs__(self) -> "Float":
-        return self.emitter.absolute(self)
-
-    def __pow__(self, other: Any) -> Any:
-        return self.__array_ufunc__(np.power, "__call__", self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return self.__array_ufunc__(np.power, "__call__", other, self)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        op = BY_UFUNC.get(ufunc)
-        if op is None or method != "__call__" or options:
-            raise TypeError(f"a rule cannot use np.{ufunc.__name__}: see docs/ops.md")
-        return op.rule(*map(self.emitter.float, inputs))[0]
-
-
-class Int(_Value):
-    """Lanes of 64-bit ints, which wrap around."""
-
-    __slots__ = ()
-
-    __add__, __radd__ = _binary("int", "add")
-    __sub__, __rsub__ = _binary("int", "sub")
-    __mul__, __rmul__ = _binary("int", "mul")
-    __and__, __rand__ = _binary("int", "and_")
-    __or__, __ror__ = _binary("int", "or_")
-    __xor__, __rxor__ = _binary("int", "xor")
-    __lshift__, _ = _binary("int", "shl")
-    __rshift__, _ = _binary("int", "ashr")
-    __lt__ = _comparison("int", "icmp_signed", "<")
-    __le__ = _comparison("int", "icmp_signed", "<=")
-    __gt__ = _comparison("int", "icmp_signed", ">")
-    __ge__ = _comparison("int", "icmp_signed", ">=")
-    __eq__ = _comparison("int", "icmp_signed", "==")
-    __ne__ = _comparison("int", "icmp_signed", "!=")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __neg__(self) -> "Int":
-        return Int(self.emitter, self.emitter.builder.neg(self.value))
-
-    def __invert__(self) -> "Int":
-        return Int(self.emitter, self.emitter.builder.not_(self.value))
-
-
-class Mask(_Value):
-    """Lanes of truth values."""
-
-    __slots__ = ()
-
-    def __and__(self, other: "Mask") -> "Mask":
-        return Mask(self.emitter, self.emitter.builder.and_(self.value, other.value))
-
-    def __or__(self, other: "Mask") -> "Mask":
-        return Mask(self.emitter, self.emitter.builder.or_(self.value, other.value))
-
-    def __invert__(self) -> "Mask":
-        true = self.emitter._constant(self.emitter.mask_type, 1)
-        return Mask(self.emitter, self.emitter.builder.xor(self.value, true))

@@ -13,7 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from tapeflow.kernels.emit import WIDTH, Emitter, Float
+from tapeflow.backend import Float
+from tapeflow.kernels.emit import WIDTH, Emitter
 from tapeflow.ops import FIRST_GATE, Op
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)

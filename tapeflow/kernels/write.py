@@ -11,8 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from tapeflow.backend import Float, Mask
 from tapeflow.kernels.body import FORWARD, REVERSE, WIDTH, Kernel
-from tapeflow.kernels.emit import Emitter, Float, Mask
+from tapeflow.kernels.emit import Emitter
 from tapeflow.rules import azfma
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -366,7 +367,6 @@ class _Writer:
                 moved: Float = total + flowing if partial > 0.0 else total - flowing
                 return moved
         factor = self.emitter.float(partial)
-        if self.exact is not None:
-            return self.emitter.fma(flowing, factor, total)
-        result: Float = azfma(flowing, factor, total)
+        plus: Any = azfma if self.exact is None else self.emitter.fma
+        result: Float = plus(flowing, factor, total)
         return result

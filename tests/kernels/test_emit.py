@@ -9,8 +9,9 @@ import pytest
 from llvmlite import ir
 
 from tapeflow import primitives as p
+from tapeflow.backend import Float
 from tapeflow.kernels import llvm
-from tapeflow.kernels.emit import WIDTH, Emitter, Float
+from tapeflow.kernels.emit import WIDTH, Emitter
 from tests.strategies import identical
 
 SPECIAL = [0.0, -0.0, 1.0, -1.5, 2.5, 3.5, 0.5, np.inf, -np.inf, np.nan, 5e-324, 1e308, -1e-310]

@@ -1,24 +1,28 @@
 """Values that write a rule in another language: its operators and primitives go to a backend.
 
-A backend says what each operator and primitive becomes there; the rules and `mathlib` are
-evaluated on these values as they are on numbers. So no export has a list of ops of its own.
+A backend says what each operator and primitive becomes there: machine code, C, JavaScript, or
+operations of JAX and ONNX. The rules and `mathlib` are evaluated on these values as they are on
+numbers, so none of them has a list of ops of its own.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tapeflow.errors import TapeError
 from tapeflow.ops import BY_UFUNC
 
 NUMBERS = (float, int, np.floating, np.integer)
+
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
 class Value:
     """A value of a backend; ``value`` is what it is there."""
 
     __slots__ = ("backend", "value")
+
+    kind: ClassVar[str]
 
     def __init__(self, backend: "Backend", value: Any) -> None:
         self.backend, self.value = backend, value
@@ -47,6 +51,8 @@ class Float(Value):
     """A float64."""
 
     __slots__ = ()
+
+    kind = "float"
 
     __add__, __radd__ = _operator("+")
     __sub__, __rsub__ = _operator("-")
@@ -87,6 +93,8 @@ class Int(Value):
 
     __slots__ = ()
 
+    kind = "int"
+
     __add__, __radd__ = _operator("+")
     __sub__, __rsub__ = _operator("-")
     __mul__, __rmul__ = _operator("*")
@@ -115,6 +123,8 @@ class Mask(Value):
 
     __slots__ = ()
 
+    kind = "mask"
+
     __and__, _ = _operator("&", "mask")
     __or__, _ = _operator("|", "mask")
 
@@ -122,11 +132,7 @@ class Mask(Value):
         return self.backend.unary("!", self)
 
 
-KINDS: dict[str, type[Value]] = {"float": Float, "int": Int, "mask": Mask}
-
-
-def kind_of(value: Value) -> str:
-    return next(name for name, kind in KINDS.items() if type(value) is kind)
+KINDS: dict[str, type[Value]] = {own.kind: own for own in (Float, Int, Mask)}
 
 
 class Backend:
@@ -141,21 +147,33 @@ class Backend:
         raise NotImplementedError
 
     def lift(self, x: Any) -> Any:
+        """A value as it is, and a plain number as a float."""
         if isinstance(x, Value):
             return x
         if isinstance(x, NUMBERS):
             return self.constant("float", float(x))
         raise TypeError(f"a rule computes with numbers, not with a {type(x).__name__}")
 
+    def float(self, x: Any) -> Any:
+        """As `lift`, of a value that is a float."""
+        value = self.lift(x)
+        if not isinstance(value, Float):
+            raise TypeError(f"a rule computes with numbers, not with a {type(value).__name__}")
+        return value
+
+    def int(self, x: Any) -> Any:
+        """A value as it is, and a plain number as an int."""
+        return x if isinstance(x, Value) else self.constant("int", x)
+
     def like(self, value: Value, other: Any) -> Value:
         """A plain number as a value of the kind of another."""
-        return other if isinstance(other, Value) else self.constant(kind_of(value), other)
+        return other if isinstance(other, Value) else self.constant(value.kind, other)
 
     def binary(self, symbol: str, result: str, a: Value, b: Value) -> Value:
-        return self.make(result or kind_of(a), symbol, a, b)
+        return self.make(result or a.kind, symbol, a, b)
 
     def unary(self, symbol: str, a: Value) -> Value:
-        return self.make(kind_of(a), symbol, a)
+        return self.make(a.kind, symbol, a)
 
     def once(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         """An elementary function's value: that of its text, unless the backend knows better."""
@@ -190,7 +208,7 @@ class Backend:
 
     def where(self, mask: Value, a: Any, b: Any) -> Value:
         given = [value for value in (a, b) if isinstance(value, Value)]
-        kind = kind_of(given[0]) if given else "float"
+        kind = given[0].kind if given else "float"
         lifted = [v if isinstance(v, Value) else self.constant(kind, v) for v in (a, b)]
         return self.make(kind, "where", mask, *lifted)
 
@@ -222,22 +240,3 @@ class Backend:
         if isinstance(fast, tuple):
             return tuple(self.where(mask, s, f) for s, f in zip(found, fast, strict=True))
         return self.where(mask, found, fast)
-
-
-class Library(Backend):
-    """A backend with elementary functions of its own, which are taken in place of our texts.
-
-    known: by name, what takes and gives values as they are there. what: its name in errors.
-    """
-
-    what: str
-    known: dict[str, Callable[..., Any]]
-
-    def once(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
-        lifted = [self.lift(arg) for arg in args]
-        own = self.known.get(function.__name__)
-        if own is not None:
-            return Float(self, own(*(value.value for value in lifted)))
-        if function.__module__ == "tapeflow.mathlib.special":
-            raise TapeError(f"{self.what} has no {function.__name__}")
-        return function(*lifted)

@@ -187,40 +187,57 @@ class Methods:
 
     @provided_by("tapeflow.graphs.summary")
     def summary(self) -> Any:
-        """Print and return what the tape consists of: a `Summary`.
+        """What the tape consists of, as a `Summary`: a table to print, whose fields can be read.
 
         Ops by kind, the longest chain of gates, slots and memory, guards, loops and branches with
         their gates, and macro-ops: the bodies that the fused tier compiles, of which those that
         repeat run by one kernel. Operations are counted from the rules' texts, on one sample; of
-        matrices by their sizes; of a loop whose steps depend on values for one of them. In a
-        notebook it is not printed, as it shows itself there.
+        matrices by their sizes; of a loop whose steps depend on values for one of them. A
+        console and a notebook show it by themselves.
 
-        >>> summary = tpf.record(lambda x: np.sin(x) * x, 1.0).summary()  # doctest: +ELLIPSIS
-        tape ...
+        >>> summary = tpf.record(lambda x: np.sin(x) * x, 1.0).summary()
+        >>> print(summary)  # doctest: +ELLIPSIS
+        tape                   <lambda>
+        inputs                        1
+        ...
         >>> summary.gates, summary.depth
         (2, 2)
         """
 
     @provided_by("tapeflow.graphs.profile")
     def profile(self, *args: Any) -> Any:
-        """Print and return where one sample's time goes at these arguments: a `Profile`.
+        """Where one sample's time goes at these arguments, as a `Profile`: a table to print.
 
         Seconds of both sweeps by op and by source line, each measured by running those kernels
-        alone, one for each gate, as in the interpreter tier; the fused tier takes less. ``svg`` is
-        a flame of functions, lines and ops, ``save("profile.svg")`` writes it, and a notebook shows
-        both. It takes some milliseconds for each line and op. Raises StructureError for arguments
-        of another structure or shape.
+        alone, one for each gate: that is the interpreter tier, as the table says, whatever tier is
+        set; the fused tier takes less. ``svg`` is a flame of functions, lines and ops,
+        ``save("profile.svg")`` writes it, and a notebook shows both. It takes some milliseconds for
+        each line and op. Raises StructureError for arguments of another structure or shape.
 
-        >>> profile = tpf.record(lambda x: np.sin(x) * x, 1.0).profile(0.5)  # doctest: +ELLIPSIS
-        op ...
+        >>> profile = tpf.record(lambda x: np.sin(x) * x, 1.0).profile(0.5)
+        >>> print(profile)  # doctest: +ELLIPSIS
+        one sample in the interpreter tier, a kernel for each gate: ...
+        op   gates  forward  reverse  share
+        ...
         >>> sorted(profile.by_op())
         ['mul', 'sin']
         """
 
     @provided_by("tapeflow.graphs.table")
     def table(self) -> Any:
-        """Print and return the Wengert list: each gate, its operands, value and gradient.
+        """The Wengert list as a `Table` to print: each gate, its operands, value and gradient.
 
-        Values and gradients are those of the last `forward` and `backward` in this thread. In a
-        notebook it is not printed, as it shows itself there.
+        Values and gradients are those of the last `forward` and `backward` in this thread, and left
+        out before them; for an array each number has a row. A console and a notebook show it by
+        themselves, and its rows can be gone through: ``slot``, ``gate``, ``operands``, ``value``,
+        ``gradient`` and ``source``.
+
+        >>> tape = tpf.record(lambda x, y: x * y, 1.0, 1.0)
+        >>> tape.forward(3.0, 4.0), tape.backward()
+        (12.0, (4.0, 3.0))
+        >>> tape.table()  # doctest: +ELLIPSIS
+        slot  gate   operands  value  gradient  source
+        x     input                3         4
+        y     input                4         3
+        v0    mul    x, y         12         1  ...
         """

@@ -52,9 +52,6 @@ class Paths(Report):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __repr__(self) -> str:
-        return f"<tapeflow paths of {self.name}: {len(self.rows)}>"
-
     def sections(self) -> Sequence[Section]:
         rows = [(f"{row.runs:,}", str(row.instructions), str(row)) for row in self.rows]
         headings = ("runs", "instructions", "branches")

@@ -36,14 +36,12 @@ def test_linear_and_sigmoid(f: Any) -> None:
     ]  # fmt: skip
 
 
-def test_the_computational_graph_forward_and_backward(capsys: Any) -> None:
+def test_the_computational_graph_forward_and_backward() -> None:
     tape = tpf.record(sigmoid_gate, W, X)
     assert round(tape.forward(W, X), 4) == 0.7311
     dw, dx = tape.backward()
     assert [round(g, 4) for g in (*dw, *dx)] == [-0.1966, -0.3932, 0.1966, 0.3932, -0.5898]
     table = tape.table()
-    printed = capsys.readouterr().out
-    assert str(table) in printed
     rows = {row.slot: row for row in table}
     assert rows["v4"].gate == "sigmoid"
     assert rows["w[0]"].gate == "input"

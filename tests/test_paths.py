@@ -266,7 +266,7 @@ def test_paths_say_how_often_and_where() -> None:
     line = folded.__code__.co_firstlineno + 3
     assert paths.rows[0].branches[0].source == f"test_paths.py:{line}"
     assert f"test_paths.py:{line}" in str(paths)
-    assert repr(paths) == "<tapeflow paths of folded: 2>"
+    assert repr(paths) == str(paths)
 
 
 def test_margins() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 import tapeflow as tpf
 from tapeflow.cli.refusal import Refusal, seed, whole
+from tapeflow.graphs.report import show
 from tapeflow.structure import Leaf
 from tapeflow.tape import Tape
 
@@ -84,7 +85,7 @@ def _show(options: argparse.Namespace) -> bool:
     if options.at is not None:
         raise Refusal("--at is for a picture: name one with --out, or use tapeflow table")
     if options.summary:
-        tape.summary()
+        show(tape.summary())
         return True
     print(repr(tape))
     lines = tape.disassemble().splitlines()
@@ -115,7 +116,7 @@ def _write(write: Callable[[Any], Any], tape: Tape, options: argparse.Namespace)
 def _table(options: argparse.Namespace) -> bool:
     tape = _loaded(options)
     _run_at(tape, options.at)
-    tape.table()
+    show(tape.table())
     return True
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tapeflow.evaluate import checked_leaves
 from tapeflow.graphs.flame import flame
-from tapeflow.graphs.report import Report, Section, show
+from tapeflow.graphs.report import Report, Section
 from tapeflow.graphs.svg import svg_of
 from tapeflow.memory import aligned
 from tapeflow.structure import Floats, Ints
@@ -88,7 +88,7 @@ class Profile(Report):
     def sections(self) -> Sequence[Section]:
         kinds = ("text", "number", "value", "gradient", "number")
         whole = self.total or 1.0
-        tables = []
+        tables: list[Section] = []
         for what, found in (("op", self.by_op()), ("line", self.by_line())):
             rows = [
                 (
@@ -101,8 +101,12 @@ class Profile(Report):
                 for name, one in found.items()
             ]
             headings = (what, "gates", "forward", "reverse", "share")
-            tables.append(Section(headings, kinds, rows))
+            tables.append(Section(headings, kinds, rows, "" if tables else self._title()))
         return tables
+
+    def _title(self) -> str:
+        what = "one sample in the interpreter tier, a kernel for each gate"
+        return f"{what}: {_seconds(self.total) or 'no time'}"
 
     @cached_property
     def svg(self) -> str:
@@ -118,9 +122,6 @@ class Profile(Report):
     def _repr_html_(self) -> str:
         return f'<div style="overflow-x:auto">{self.svg}</div>' + super()._repr_html_()
 
-    def __repr__(self) -> str:
-        return f"<tapeflow profile of {self.name}: {_seconds(self.total)}>"
-
 
 def profile(tape: Tape, *args: Any) -> Profile:
     inputs = np.empty(tape.n_inputs)
@@ -133,9 +134,7 @@ def profile(tape: Tape, *args: Any) -> Profile:
             one[0] = max(one[0], n)
             one[1 + direction] = seconds
     spent = [Spent(op, place, int(n), a, b) for (op, place), (n, a, b) in times.items()]
-    result = Profile(tape.name, tuple(sorted(spent, key=lambda one: -one.total)))
-    show(result)
-    return result
+    return Profile(tape.name, tuple(sorted(spent, key=lambda one: -one.total)))
 
 
 Times = dict[tuple[str, Location], tuple[int, float]]

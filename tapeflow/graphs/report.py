@@ -1,6 +1,6 @@
-"""What reports on a tape have in common: rows of text, shown where they are asked for.
+"""What reports on a tape have in common: rows of text, which whoever asks for them prints.
 
-The same rows are plain text, coloured text on a terminal (by rich), and HTML in a notebook.
+The same rows are plain text, HTML in a notebook, and by rich coloured text on a terminal.
 """
 
 import html
@@ -16,7 +16,7 @@ Cell = str
 
 
 class Report:
-    """A titled table, or several; print it, or let a notebook show it."""
+    """A table, or several: its ``str`` and ``repr``, so a console and a notebook show it."""
 
     def sections(self) -> Sequence["Section"]:
         """The tables, one below the other."""
@@ -24,6 +24,9 @@ class Report:
 
     def __str__(self) -> str:
         return "\n\n".join(str(section) for section in self.sections())
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __rich__(self) -> Any:
         from rich.text import Text
@@ -116,21 +119,13 @@ def columns(text: str) -> int:
 
 
 def show(report: Report) -> None:
-    """Print a report: in colours on a terminal; not in a notebook, where it shows itself."""
-    if _in_notebook():
-        return
+    """Print a report, in colours on a terminal."""
     if sys.stdout.isatty():
         from rich.console import Console
 
         Console(soft_wrap=True).print(report)
     else:
         print(report)
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def number(value: float | None) -> str:

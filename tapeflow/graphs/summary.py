@@ -7,7 +7,7 @@ import numpy as np
 
 from tapeflow.arrays import SubTapes
 from tapeflow.graphs.cost import by_kind, tape_cost
-from tapeflow.graphs.report import Report, Section, show
+from tapeflow.graphs.report import Report, Section
 from tapeflow.graphs.text import counted
 from tapeflow.tape import ARRAYS, Tape
 
@@ -71,9 +71,6 @@ class Summary(Report):
     bodies: tuple[Body, ...]
     inner: tuple[Inner, ...]
 
-    def __repr__(self) -> str:
-        return f"<tapeflow summary of {self.name}: {counted(self.gates, 'gate')}>"
-
     def sections(self) -> Sequence[Section]:
         calls = sum(body.times for body in self.bodies)
         facts = [
@@ -133,7 +130,7 @@ class Summary(Report):
 
 def summary(tape: Tape) -> Summary:
     kinds, total = by_kind(tape), tape_cost(tape)
-    result = Summary(
+    return Summary(
         name=tape.name,
         inputs=tape.n_inputs,
         results=len(tape.outputs),
@@ -150,8 +147,6 @@ def summary(tape: Tape) -> Summary:
         bodies=_bodies(tape),
         inner=_inner(tape),
     )
-    show(result)
-    return result
 
 
 def _depth(tape: Tape) -> int:

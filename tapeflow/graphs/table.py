@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tapeflow.evaluate import Sweeps, last_sweeps
-from tapeflow.graphs.report import Report, Section, number, show
+from tapeflow.graphs.report import Report, Section, number
 from tapeflow.tape import Tape
 
 _MOST_ROWS = 1_000
@@ -36,9 +36,6 @@ class Table(Report):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __repr__(self) -> str:
-        return f"<tapeflow table of {self.name}: {len(self.rows)} rows>"
-
     def sections(self) -> Sequence[Section]:
         shown, left_out = self.rows, 0
         if len(shown) > _MOST_ROWS:
@@ -63,9 +60,7 @@ class Table(Report):
 
 
 def table(tape: Tape) -> Table:
-    result = table_of(tape, last_sweeps(tape))
-    show(result)
-    return result
+    return table_of(tape, last_sweeps(tape))
 
 
 def table_of(tape: Tape, sweeps: Sweeps) -> Table:

@@ -1,10 +1,8 @@
 """Tables, summaries and profiles: their numbers, and how they are shown."""
 
 import io
-import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from rich.console import Console
 import tapeflow as tpf
 from tapeflow.graphs.cost import cost_of
 from tapeflow.graphs.profile import Profile
-from tapeflow.graphs.report import Section, columns
+from tapeflow.graphs.report import Section, columns, show
 from tapeflow.graphs.summary import Summary
 from tapeflow.graphs.theme import DARK, LIGHT, TEXT
 from tapeflow.ops import BY_NAME, COMPILED
@@ -43,17 +41,23 @@ def test_a_table_in_a_notebook_is_html() -> None:
     assert "prefers-color-scheme:dark" in text
 
 
-def test_reports_are_printed_but_not_twice_in_a_notebook(
-    capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_are_shown_by_who_asks_for_them_and_once(capsys: Any) -> None:
     tape = tpf.record(neuron, W, X)
-    for report in (tape.table, tape.summary):
-        assert str(report()) in capsys.readouterr().out
-    shell = SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    for report in (tape.table, tape.summary):
-        report()
+    branching = tpf.function(lambda x: x if x > 0.0 else -x)
+    branching(1.0)
+    makers = (tape.table, tape.summary, lambda: tape.profile(W, X), branching.paths)
+    for report in (make() for make in makers):
         assert capsys.readouterr().out == ""
+        assert repr(report) == str(report)
+        assert report._repr_html_().count("<table>") == len(report.sections())
+        print(report)
+        show(report)
+        assert capsys.readouterr().out == f"{report}\n{report}\n"
+
+
+def test_a_profile_says_of_what_it_is() -> None:
+    text = str(tpf.record(neuron, W, X).profile(W, X))
+    assert text.startswith("one sample in the interpreter tier, a kernel for each gate: ")
 
 
 def test_colours_on_a_terminal_do_not_change_the_text() -> None:
@@ -93,7 +97,7 @@ def test_columns_stand_below_each_other_whatever_the_script() -> None:
     assert [columns(line) for line in str(section).splitlines()] == [8, 8, 8]
 
 
-def test_the_summary_of_a_loop_that_was_unrolled(capsys: Any) -> None:
+def test_the_summary_of_a_loop_that_was_unrolled() -> None:
     tape = tpf.record(orbit, 1.0, 0.0)
     found: Summary = tape.summary()
     assert found.gates == len(tape) == 1000
@@ -104,7 +108,7 @@ def test_the_summary_of_a_loop_that_was_unrolled(capsys: Any) -> None:
     # One body after the other runs every instruction once.
     assert sum(body.gates * body.times for body in found.bodies) == 1000
     assert found.bodies[0].times > 10
-    assert "1 in 1 call" not in capsys.readouterr().out
+    assert "1 in 1 call" not in str(found)
 
 
 @settings(max_examples=30)

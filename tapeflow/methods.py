@@ -173,13 +173,17 @@ class Methods:
         nothing else, no network either. It writes out local derivatives and the chain rule's
         products, sums them where a value is read several times, compares each gradient with
         differences, and lets inputs be edited; its numbers have the bits of the library's. Arrays
-        are taken apart into their numbers, and loops of a known number of steps into these.
+        are taken apart into their numbers, and loops into their steps; where inputs are edited so
+        that a branch or a number of steps would be another, the page says so. What it cannot
+        compute, such as factorisations, SciPy's functions, gates in Python, and loops with more
+        gates than it has room for, is shown with the values and the derivatives that it has at
+        these arguments; inputs that flow into it cannot be edited.
 
         Returns a `Page` with ``html`` as text and ``save(path)``, which a notebook shows. Raises
-        TapeError for more than 3,000 gates or 300 kB, and for what a page cannot compute, such as
-        factorisations, SciPy's functions and loops that go on while something holds;
-        StructureError for arguments of another structure; ValueError for a file that is not named
-        .html.
+        TapeError for more than 3,000 gates or 300 kB, and for an array operation that the page
+        cannot compute of more than 4,000 derivatives; StructureError for arguments of another
+        structure; ValueError for a file that is not named .html; and what the function raises at
+        these arguments, such as LinAlgError.
 
         >>> tpf.record(lambda x, y: x * y + x, 1.0, 1.0).explain(at=(3.0, 4.0))
         <tapeflow page of <lambda>: ... kB>

@@ -1,10 +1,8 @@
 """A page that steps through both sweeps of a tape, gate by gate: `Tape.explain`."""
 
-import copy
 import html
 import json
 import linecache
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,18 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.errors import TapeError
+from tapeflow.arrays import SubTapes
+from tapeflow.differences import derivative
 from tapeflow.evaluate import Sweeps, last_sweeps, leaves_at
 from tapeflow.graphs.collapse import GATES, collapsed, level_of
 from tapeflow.graphs.compose import compose
 from tapeflow.graphs.formula import formulas
 from tapeflow.graphs.graph import Graph, graph_of
 from tapeflow.graphs.javascript import Script, arrows
+from tapeflow.graphs.known import rule_of
 from tapeflow.graphs.svg import svg_of
 from tapeflow.graphs.text import isolated
 from tapeflow.graphs.theme import DARK, FONT, LIGHT, MONO, variables
-from tapeflow.graphs.unroll import unrolled
+from tapeflow.graphs.unroll import Apart, TooLong, unrolled
 from tapeflow.ops import Op
+from tapeflow.programs import sample_program
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
 
@@ -64,13 +65,14 @@ class Page:
 def explain(
     tape: Tape, path: str | Path | None = None, *, at: tuple[Any, ...] | None = None
 ) -> Page:
-    numbers = unrolled(tape, MOST_GATES)
-    if len(numbers) > MOST_GATES:
-        raise TapeError(
-            f"{tape.name} has {len(tape):,} gates, and a page steps through up to {MOST_GATES:,}: "
-            "record a smaller one, or use draw"
-        )
-    page = _Builder(numbers, _inputs(tape, at)).page()
+    inputs = _inputs(tape, at)
+    try:
+        page = _Builder(tape, unrolled(tape, inputs, MOST_GATES), inputs).page()
+    except TooLong:
+        if not any(isinstance(gate.array, SubTapes) for gate in tape.gates):
+            raise
+        apart = unrolled(tape, inputs, MOST_GATES, whole_loops=True)
+        page = _Builder(tape, apart, inputs).page()
     if path is not None:
         page.save(path)
     return page
@@ -87,9 +89,12 @@ def _inputs(tape: Tape, at: tuple[Any, ...] | None) -> Floats:
 
 
 class _Builder:
-    def __init__(self, tape: Tape, inputs: Floats) -> None:
-        self.tape, self.inputs = tape, inputs
-        self.ops = list(dict.fromkeys(tape.op(i) for i in range(len(tape))))
+    """recorded: the tape as it was; apart: what is shown."""
+
+    def __init__(self, recorded: Tape, apart: Apart, inputs: Floats) -> None:
+        self.recorded, self.inputs = recorded, inputs
+        self.tape, self.known = apart
+        self.ops = list(dict.fromkeys(self.tape.op(i) for i in range(len(self.tape))))
 
     def page(self) -> Page:
         graph = self._graph(level_of(self.tape, "auto"))
@@ -99,7 +104,7 @@ class _Builder:
             text = self._page(graph)
         size = len(text.encode())
         if size > MOST_BYTES:
-            raise TapeError(
+            raise TooLong(
                 f"the page of {self.tape.name} would have {size // 1000} kB, and may have "
                 f"{MOST_BYTES // 1000}: record a smaller function, or use draw"
             )
@@ -130,6 +135,7 @@ class _Builder:
         )
         data = json.dumps(self._data(graph), ensure_ascii=False, separators=(",", ":"))
         parts = {
+            "FIXED": html.escape(self._fixed()),
             "TITLE": html.escape(self.tape.name),
             "STYLE": styles,
             "GRAPH": svg,
@@ -146,19 +152,46 @@ class _Builder:
     def _script(self) -> str:
         """The ops' values and partials as JavaScript."""
         script = Script()
-        methods = []
-        for k, op in enumerate(self.ops):
-            try:
-                methods.append(arrows(script, [(str(k), _rule(op), op.arity)]))
-            except Exception as error:
-                where = next(
-                    self.tape.source(i) for i in range(len(self.tape)) if self.tape.op(i) is op
-                )
-                raise TapeError(
-                    f"a page cannot compute {op.name} ({where}), which is not arithmetic alone: "
-                    "show the tape by draw and table instead"
-                ) from error
-        return "\n".join(script.functions) + "\nconst OPS={" + ",\n".join(methods) + "};"
+        methods = [(str(k), rule_of(op), op.arity) for k, op in enumerate(self.ops)]
+        text = arrows(script, methods)
+        return "\n".join(script.functions) + "\nconst OPS={" + text + "};"
+
+    def _fixed(self) -> str:
+        """What the page does not compute, and what follows from it; nothing if it computes all."""
+        tape = self.tape
+        found = {
+            f"{tape.op(i).name.split('[')[0]} ({isolated(str(tape.source(i)))})": None
+            for i in range(len(tape))
+            if tape.op(i) in self.known
+        }
+        names = list(found)
+        if not names:
+            return ""
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return (
+            f"Not computed by this page, but by the library, at these inputs: {shown}. Inputs that "
+            "flow into it cannot be edited."
+        )
+
+    def _differences(self) -> dict[int, list[float | str]]:
+        """Of the inputs that flow into what the page does not compute: each output's derivative."""
+        tape, flows = self.tape, np.zeros(self.tape.n_slots, np.bool_)
+        for i in reversed(range(len(tape))):
+            if tape.op(i) in self.known or flows[tape.slots[i]]:
+                flows[tape.operands_of(i)] = True
+        found = np.flatnonzero(flows[: tape.n_inputs]).tolist()
+        if not found:
+            return {}
+        program = sample_program(self.recorded, None)
+        split = self.recorded.input_structure.split
+
+        def value(x: Floats) -> Floats:
+            results: Floats = program.results(split(x))
+            return results
+
+        along = np.eye(tape.n_inputs)
+        rows = {k: derivative(value, self.inputs, along[k]) for k in found}
+        return {k: [_json(x) for x in row.tolist()] for k, row in rows.items()}
 
     def _data(self, graph: Graph) -> dict[str, Any]:
         tape = self.tape
@@ -177,9 +210,15 @@ class _Builder:
             "constants": [_json(x) for x in tape.constants.tolist()],
             "gates": [self._gate(i) for i in range(len(tape))],
             "ops": [
-                {"name": op.name, "zero": op.zero_derivative, "formulas": _formulas(op)}
+                {
+                    "name": op.name,
+                    "zero": op.zero_derivative,
+                    "known": op in self.known,
+                    "formulas": [_call(op)] if op in self.known else _formulas(op),
+                }
                 for op in self.ops
             ],
+            "differences": self._differences(),
             "outputs": [
                 [isolated(name), int(slot)]
                 for name, slot in zip(_output_names(tape), tape.outputs.tolist(), strict=True)
@@ -209,6 +248,18 @@ def _coarser(tape: Tape) -> str:
     return "line" if lines <= GATES // 4 else "function"
 
 
+_SHOWN = 4
+"""Operands of a known gate that are written out."""
+
+
+def _call(op: Op) -> str:
+    """A gate of known numbers as a call, with the first of its operands."""
+    name, bracket, index = op.name.partition("[")
+    marks = [chr(0xE000 + k) for k in range(min(op.arity, _SHOWN))]
+    more = [] if op.arity <= _SHOWN else [f"… {op.arity - _SHOWN} more"]
+    return f"{name}({', '.join([*marks, *more])}){bracket}{index}"
+
+
 def _formulas(op: Op) -> list[str]:
     """The value and the partials of an op; characters from U+E000 on stand for its operands and,
     the last of them, for its value.
@@ -216,20 +267,6 @@ def _formulas(op: Op) -> list[str]:
     marks = [chr(0xE000 + k) for k in range(op.arity + 1)]
     value, partials = formulas(op, marks[:-1], marks[-1])
     return [value, *partials]
-
-
-def _rule(op: Op) -> Callable[..., Any]:
-    """What computes an op's value and partials; a gate in Python is run as it is, both ways."""
-    if op.python is None:
-        return op.rule
-    prototype = op.python.prototype
-
-    def run(*operands: Any) -> Any:
-        gate = copy.copy(prototype)
-        value = gate.forward(*operands)
-        return value, tuple(gate.backward(1.0))
-
-    return run
 
 
 def _output_names(tape: Tape) -> list[str]:

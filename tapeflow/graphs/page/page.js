@@ -13,6 +13,13 @@ const readers = new Array(FIRST + GATES).fill(0);
 TAPE.gates.forEach(([, , ...slots]) => slots.forEach(s => readers[s]++));
 TAPE.outputs.forEach(([, slot]) => readers[slot]++);
 
+// What flows into a gate that the page knows at these inputs alone, and so keeps its value.
+const fixed = new Array(FIRST + GATES).fill(false);
+for (let i = GATES - 1; i >= 0; i--) {
+  const [op, , ...slots] = TAPE.gates[i];
+  if (TAPE.ops[op].known || fixed[FIRST + i]) slots.forEach(s => { fixed[s] = true; });
+}
+
 // Every slot's value. over: a slot that has another value than its gate gives it.
 const forward = (inputs, over = -1, value = 0) => {
   const V = [...inputs, ...numbers(TAPE.constants)];
@@ -45,8 +52,11 @@ const sweep = () => {
 };
 let now = sweep();
 
-// Central differences at three widths, extrapolated twice, in a slot.
+// Central differences at three widths, extrapolated twice, in a slot; of what keeps its value
+// the library has them for inputs, as long as the others have theirs.
 const difference = slot => {
+  if (fixed[slot]) return slot >= N || state.inputs.some((x, k) => !Object.is(x, Number(TAPE.values[k])))
+    ? undefined : TAPE.differences[slot].reduce((sum, x, k) => sum + state.seeds[k] * Number(x), 0);
   const x = now.V[slot], h = 2 ** -8 * Math.min(1, Math.max(2 ** -10, Math.abs(x)));
   const at = y => loss(forward(state.inputs, slot, y));
   const D = w => (at(x + w) - at(x - w)) / ((x + w) - (x - w));
@@ -101,12 +111,14 @@ const describe = () => {
   const where = `<p class="source">${escape(file)} ${code ? `<code>${escape(code)}</code>` : ""}</p>`;
   const what = escape(filled(formulas[0], slots, `v${i}`));
   const head = `<h2>v${i} = ${what}</h2>`;
+  const apart = TAPE.ops[op].known
+    ? '<p class="note">The library has computed it: its value and local derivatives are those at these inputs.</p>' : "";
   const given = slots.map(s => `${escape(nameOf(s))} = ${V(now.V[s])}`)
     .filter((_, k) => slots[k] < N || slots[k] >= FIRST);
   if (kind === "forward") {
     return `<p class="kind">forward, gate ${i + 1} of ${GATES}: ${escape(name)}</p>${head}
       <div class="rule forward"><div class="math">${[...new Set(given)].join(", &ensp;")}</div>
-      <div class="math">v${i} = ${V(now.V[own])}</div></div>
+      <div class="math">v${i} = ${V(now.V[own])}</div></div>${apart}
       <p class="note">Its local derivatives, which the backward pass will need:</p>
       ${slots.map((s, k) => local(i, k, slots, formulas)).join("")}${where}`;
   }
@@ -209,6 +221,7 @@ const later = () => {
 };
 const checked = slot => {
   const x = checks.get(slot);
+  if (x === undefined) return "";
   return `${show(x)} ${agrees(x, now.G[slot]) ? '<span class="ok" title="they agree">✓</span>'
     : '<span class="off" title="a kink, or rounding: they differ">≠</span>'}`;
 };
@@ -272,10 +285,10 @@ const recompute = () => {
     `At these inputs the function takes another branch than this tape, which was recorded with ${broken[0][2].replace("  # ", " at ")}.`;
   paint();
 };
-const field = (label, value) => `<input type="text" inputmode="text" autocomplete="off" spellcheck="false" dir="ltr"
-  aria-label="${escape(label)}" value="${escape(exact(value))}">`;
+const field = (label, value, kept = false) => `<input type="text" inputmode="text" autocomplete="off" spellcheck="false" dir="ltr"
+  aria-label="${escape(label)}" value="${escape(exact(value))}"${kept ? " disabled" : ""}>`;
 $("inputs").innerHTML = `<table>${head(["name", "value", "gradient", "differences"])}${TAPE.inputs.map((name, k) =>
-  `<tr id="row${k}"><td class="t">${escape(name)}</td><td>${field(`value of ${name}`, state.inputs[k])}</td>${cell("g", "")}${cell("c", "")}</tr>`).join("")}</table>`;
+  `<tr id="row${k}"><td class="t">${escape(name)}</td><td>${field(`value of ${name}`, state.inputs[k], fixed[k])}</td>${cell("g", "")}${cell("c", "")}</tr>`).join("")}</table>`;
 $("outputs").innerHTML = `<table>${head(["name", "value", "seed"])}${TAPE.outputs.map(([name], k) =>
   `<tr id="out${k}"><td class="t">${escape(name)}</td>${cell("v", "")}<td>${field(`seed of ${name}`, 1)}</td></tr>`).join("")}</table>`;
 $("inputs").querySelectorAll("input").forEach((e, k) => e.addEventListener("input", () => edited(e, state.inputs, k)));

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import tapeflow as tpf
+from benchmarks.branch_pictures import DRAWN
 from tests.browser import Browser, chromium
 from tests.snippets import run_page
 
@@ -31,6 +32,13 @@ def drawn(page: str) -> Iterator[list[Path]]:
         names: dict[str, Any] = {"tpf": tpf, "np": np, "__name__": page}
         run_page(DOCS / f"{page}.md", names, lambda arguments: "")
         yield sorted(Path(folder).iterdir())
+
+
+def plots() -> dict[str, str]:
+    """The plots of docs/branches.md, from the functions of the page."""
+    names: dict[str, Any] = {"tpf": tpf, "np": np, "__name__": "branches"}
+    run_page(DOCS / "branches.md", names, lambda arguments: "")
+    return {name: draw(names) for name, draw in DRAWN.items()}
 
 
 def times_are_in(path: Path) -> bool:
@@ -60,6 +68,8 @@ def main() -> None:
             for path in files:
                 if not times_are_in(path):
                     shutil.copy(path, KEPT / path.name)
+    for name, text in plots().items():
+        (KEPT / name).write_text(text, "utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         step_page()
 

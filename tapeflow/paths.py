@@ -15,12 +15,13 @@ from tapeflow import settings
 from tapeflow.arrays import GateRule, SubTapes
 from tapeflow.errors import TracingError
 from tapeflow.ops import FIRST_GATE, Op
-from tapeflow.outcomes import first_failure, flagged, may_raise, question
+from tapeflow.outcomes import first_failure, flagged, may_raise
 from tapeflow.passes import simplified
 from tapeflow.passes.status import without_guards
 from tapeflow.programs import sample_program
+from tapeflow.sources import quoted
 from tapeflow.structure import Floats
-from tapeflow.tape import Tape
+from tapeflow.tape import Location, Tape
 
 Outcomes = tuple[float, ...]
 
@@ -172,17 +173,18 @@ class Tree:
         return path.tape, sample_program(path.bare, wanted).results(leaves)
 
     def _refuse_more(self) -> NoReturn:
-        lines: dict[str, int] = {}
+        # By line: a loop that is unrolled asks the same one many times.
+        ways: dict[Location, int] = {}
         pending = [self.root]
         while pending:
             node = pending.pop()
             pending += node.children.values()
             if len(node.children) > 1:
-                tape, k = node.path.raw, node.depth
-                line = f"{tape.sources[int(tape.guards.locations[k])]} ({question(tape, k)})"
-                lines[line] = lines.get(line, 0) + len(node.children) - 1
-        worst = sorted(lines.items(), key=lambda item: -item[1])[:5]
-        listed = ", ".join(f"{line} {n + 1} ways" for line, n in worst)
+                tape = node.path.raw
+                line = tape.sources[int(tape.guards.locations[node.depth])]
+                ways[line] = ways.get(line, 1) + len(node.children) - 1
+        worst = sorted(ways.items(), key=lambda item: -item[1])[:5]
+        listed = ", ".join(f"{n} ways at {line}{quoted(line)}" for line, n in worst)
         raise TracingError(
             f"{self.name} has taken {len(self.paths)} paths, and max_paths allows no more; it went "
             f"{listed}: use tpf.where or tpf.while_loop there, or set tpf.config(max_paths=...)"

@@ -56,6 +56,12 @@ def user_place() -> Location:
     return Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
+def quoted(place: Location) -> str:
+    """What a line says, in brackets, as far as it can be read and shown."""
+    code = linecache.getline(place.file, place.line).strip()
+    return f" ({code if len(code) <= 60 else code[:57] + '...'})" if code else ""
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NUMPYS = frozenset([IndexError, ValueError, TypeError, np.exceptions.AxisError, LinAlgError])

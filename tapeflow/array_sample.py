@@ -10,7 +10,7 @@ from tapeflow import debug, settings
 from tapeflow.array_program import ArrayProgram
 from tapeflow.failures import Failures
 from tapeflow.interpreter import execute
-from tapeflow.kernels.callbacks import raise_pending
+from tapeflow.kernels.callbacks import makers_of, raise_pending
 from tapeflow.loop_kernels import keep_within
 from tapeflow.memory import aligned
 from tapeflow.passes import executable
@@ -143,11 +143,14 @@ class ArraySample:
             self._execute(values, threads)
         else:
             execute(code.address, len(code), address, 0, 0, 1)
-        raise_pending(address, self.program.tape, lambda: self.program.places[:, None])
+        raise_pending(address, self.program.tape, self._makers)
         results = workspace.next_results()
         for source, target in self.moves:
             np.add(values[source], 0.0, out=results[target])
         self.failures.check(values, results)
+
+    def _makers(self, place: int) -> list[int]:
+        return makers_of(self.program.tape, self.program.places, place)
 
     def _execute(self, values: Floats, threads: int) -> None:
         """Run the code, large instructions by several threads."""

@@ -12,7 +12,7 @@ from tapeflow import blocks, debug, settings
 from tapeflow.addresses import GROUP
 from tapeflow.columns import Columns, Recycler, by_size, table_of
 from tapeflow.interpreter import execute
-from tapeflow.kernels.callbacks import raise_pending
+from tapeflow.kernels.callbacks import makers_of, raise_pending
 from tapeflow.memory import address_of, aligned
 from tapeflow.nonfinite import check_results
 from tapeflow.program import Code
@@ -170,13 +170,14 @@ class Run:
 
     def _raise_errors_of_gates(self) -> None:
         if self.program.has_python_gates:
-            raise_pending(address_of(self.shared), self.program.tape, self._places)
+            raise_pending(address_of(self.shared), self.program.tape, self._makers)
 
-    def _places(self) -> Ints:
-        """Where each slot's number is: its row or, if lanes share it, among the single numbers."""
+    def _makers(self, place: int) -> list[int]:
+        """Each slot's number is in its row or, if lanes share it, among the single numbers."""
         program = self.program
         single = getattr(program, "places", np.arange(program.tape.n_slots))
-        return np.stack([program.value_rows, np.where(program.lane, -1, single)], axis=1)
+        places = np.stack([program.value_rows, np.where(program.lane, -1, single)], axis=1)
+        return makers_of(program.tape, places, place)
 
     def _job(self, ready: Ready) -> Ints:
         """The compiled sweep's job, for a program."""

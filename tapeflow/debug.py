@@ -145,7 +145,7 @@ class _Checker:
         for i in code.instructions.tolist():
             if isinstance(self.tape.op(i).array, SubTapes):
                 look_inside(self.tape, i, self._operands(i), self.first_lane)
-            place = self._step(code, place)
+            place = self._step(code, place, i)
             found = first_bad(self._rows(int(slots[i]), int(slots[i + 1])))
             if found is not None:
                 self._refuse(i, found, sweep)
@@ -158,7 +158,7 @@ class _Checker:
             end = place + int(code.stream[place])
             # Copied before, as an operand's cotangent may be put in its place.
             flowing = self.cotangents[code.stream[end - 2 * arity - 1], : self.n].copy()
-            place = self._step(code, place)
+            place = self._step(code, place, i)
             rows = code.stream[end - arity : end]
             own = np.flatnonzero(rows >= 0)
             found = first_bad(self.cotangents[rows[own], : self.n])
@@ -167,13 +167,13 @@ class _Checker:
                 number = float(self.cotangents[rows[operand], lane])
                 self._refuse_reverse(i, lane, float(flowing[lane]), operand, number)
 
-    def _step(self, code: Code, place: int) -> int:
-        """Run one instruction; returns where the next one's code is."""
+    def _step(self, code: Code, place: int, i: int) -> int:
+        """Run instruction i; returns where the next one's code is."""
         values = self.values.ctypes.data
         shared = self.shared_values.ctypes.data
         lanes = self.values.shape[1]
         execute(code.address + 4 * place, 1, values, self.cotangents.ctypes.data, shared, lanes)
-        raise_pending(shared, self.tape)
+        raise_pending(shared, self.tape, lambda _: [i])
         return place + int(code.stream[place])
 
     def _rows(self, first: int, last: int) -> Floats:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tapeflow import debug, settings
 from tapeflow import interpreter as vm
-from tapeflow.kernels.callbacks import raise_pending
+from tapeflow.kernels.callbacks import makers_of, raise_pending
 from tapeflow.memory import aligned
 from tapeflow.program import Program
 from tapeflow.structure import Floats
@@ -142,9 +142,9 @@ class SampleProgram:
             job[vm.SAMPLE_REVERSE] *= reverse
             vm.run_sample(job.ctypes.data)
         if self._checks_gates:
-            tape, fused = self.program.tape, workspace.program.fused
-            places = None if fused else lambda: np.arange(tape.n_slots)[:, None]
-            raise_pending(workspace.values.ctypes.data, tape, places)
+            tape, places = self.program.tape, workspace.program.places
+            address = workspace.values.ctypes.data
+            raise_pending(address, tape, lambda place: makers_of(tape, places, place))
 
     def results(self, leaves: Any) -> Floats:
         """Outputs, and with a reverse sweep gradients, at these leaves: a fresh array."""

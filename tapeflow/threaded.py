@@ -32,7 +32,8 @@ class ThreadedProgram:
     kernels run as many instructions as is worth it, and not one each.
 
     operands: int32, places of numbers. forward, reverse_ids: uint16, in the order in which they
-    run. table: int64, the kernels' addresses once they are loaded. outputs: int32, places.
+    run. table: int64, the kernels' addresses once they are loaded. outputs: int32, places. places:
+    of each slot, -1 for none; where gates in Python may raise, as errors tell them by it.
     """
 
     def __init__(self, tape: Tape, wanted: Flags, reverse: bool, fused: bool = False) -> None:
@@ -78,6 +79,8 @@ class ThreadedProgram:
     def _thread(self, active: Flags) -> None:
         tape, n = self.tape, len(self.tape)
         self.n_places, self.operands, self.outputs = tape.n_slots, tape.operands, tape.outputs
+        if self.has_python_gates:
+            self.places = np.arange(tape.n_slots)
         self.forward = np.zeros(n + 1, np.uint16)
         self.reverse_ids = np.zeros(n + 1 if self.reverse else 0, np.uint16)
         for start in range(0, n, _CHUNK):
@@ -147,6 +150,8 @@ class ThreadedProgram:
         if len(self.kernels) > MOST:
             self.kernels, self._numbers = [HALT], {HALT: 0}
             return False
+        if self.has_python_gates:
+            self.places = np.where(used, places, -1)
         self.n_places, self.outputs = int(used.sum()), places[tape.outputs]
         self.operands = places[groups.operands]
         self.forward = np.array([*forward, 0], np.uint16)

@@ -143,7 +143,7 @@ Times = dict[tuple[str, Location], tuple[int, float]]
 
 def _numbers(tape: Tape, inputs: Floats) -> tuple[Times, Times]:
     """Both sweeps of a tape of numbers, by one kernel an instruction."""
-    from tapeflow.kernels.callbacks import raise_pending
+    from tapeflow.kernels.callbacks import makers_of, raise_pending
     from tapeflow.program import Program
 
     wanted = np.ones(tape.n_inputs, np.bool_)
@@ -153,11 +153,11 @@ def _numbers(tape: Tape, inputs: Floats) -> tuple[Times, Times]:
     values[: tape.n_inputs] = inputs
     values[tape.n_inputs : tape.slots[0]] = tape.constants
     cotangents[:] = 1.0
-    found = []
+    found, places = [], np.arange(tape.n_slots)
     for code in (program.shared_forward, program.shared_reverse):
         run = _Runner(code, values, cotangents)
         run(code.stream, len(code))
-        raise_pending(values.ctypes.data, tape)
+        raise_pending(values.ctypes.data, tape, lambda place: makers_of(tape, places, place))
         found.append(run.measured(tape, code.instructions))
     return found[0], found[1]
 

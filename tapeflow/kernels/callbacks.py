@@ -17,24 +17,27 @@ _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 _raised: dict[int, tuple[BaseException, int]] = {}
 
 
-def raise_pending(evaluation: int, tape: Tape, places: Callable[[], Any] | None = None) -> None:
+def raise_pending(evaluation: int, tape: Tape, makers: Callable[[int], Iterable[int]]) -> None:
     """Raise what a gate's Python code has raised in the evaluation, if anything, with its line.
 
     evaluation: the address of its array of single numbers, which no other one shares. tape: what
-    runs. places: gives for each slot the places where its number may lie; if None, nobody knows.
+    runs. makers: gives the instructions whose result may lie at a place.
     """
     if evaluation not in _raised:
         return
     error, place = _raised.pop(evaluation)
     if not isinstance(error, GateError):
         raise error
-    found = None if places is None else places()
-    there = [i for i in range(len(tape)) if found is not None and place in found[tape.slots[i]]]
-    text = str(error)
+    there, text = makers(place), str(error)
     # One line, but where results have shared a place, and inside loops; then those it may be.
     lines = [*dict.fromkeys(_lines(tape, text, there))] or [*dict.fromkeys(_lines(tape, text))]
     at = f" ({' or '.join(lines)})" if lines and lines[0] not in text else ""
     raise GateError(f"{error}{at}") from error.__cause__
+
+
+def makers_of(tape: Tape, places: Any, place: int) -> list[int]:
+    """For `raise_pending`, from the one place, or the row of places, where each slot may lie."""
+    return [i for i in range(len(tape)) if place in np.atleast_1d(places[tape.slots[i]])]
 
 
 def _lines(tape: Tape, text: str, instructions: Iterable[int] | None = None) -> Iterator[str]:

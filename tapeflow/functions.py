@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import meanings
 from tapeflow.errors import StructureError
 from tapeflow.ops import COMPILED, Op
 from tapeflow.programs import sample_program
@@ -25,12 +26,21 @@ def _function(op: Op) -> Callable[..., Any]:
         return _evaluate(op, operands)
 
     apply.__name__ = apply.__qualname__ = op.function
-    operands = "x" if op.arity == 1 else "x, y" if op.arity == 2 else "x, y, z"
-    apply.__doc__ = (
-        f"``{op.function}({operands})`` elementwise, on numbers, arrays and traced values.\n\n"
-        "The bits are those of a recorded tape. Raises StructureError for what is no real number."
-    )
+    apply.__doc__ = _documentation(op)
     return apply
+
+
+def _documentation(op: Op) -> str:
+    if op.function not in meanings.FUNCTIONS:
+        return ""
+    says, operands, value = meanings.FUNCTIONS[op.function]
+    return (
+        f"``{op.function}({', '.join('xyz'[: op.arity])})``: {says}.\n\n"
+        "Elementwise, on numbers, and on arrays and traced values, whose shapes broadcast. In\n"
+        "float64, with the bits of a recorded tape; what flows back is in docs/ops.md. Raises\n"
+        "StructureError for what is no real number, TypeError for another number of operands.\n\n"
+        f">>> tpf.{op.function}({operands})\n{value}\n"
+    )
 
 
 def _evaluate(op: Op, operands: tuple[Any, ...]) -> Any:
@@ -62,3 +72,9 @@ def _tape(op: Op) -> Tape:
 
 
 FUNCTIONS = {op.function: _function(op) for op in COMPILED if not op.name.startswith("az")}
+
+__test__ = FUNCTIONS
+"""Where doctest finds their examples."""
+
+# `auxiliary` has the public one, which takes structures.
+assert FUNCTIONS.keys() - {"stop_gradient"} == meanings.FUNCTIONS.keys(), "a function has no row"

@@ -7,6 +7,8 @@ import numpy as np
 from tapeflow.numpy_api.linalg import _one, _solve
 from tapeflow.tracers import is_traced
 
+__all__ = ["cho_factor", "cho_solve", "expm", "solve_triangular"]
+
 
 def solve_triangular(
     a: Any, b: Any, trans: int | str = 0, lower: bool = False, unit_diagonal: bool = False

@@ -55,7 +55,12 @@ class Methods:
     def forward(self, *inputs: Any) -> Any:
         """Run every gate at these inputs, keep each one's value for `backward`, give the output.
 
-        The values are kept for the calling thread alone.
+        The values are kept for the calling thread alone. Raises StructureError for arguments of
+        another structure or shape, GuardError where they take another branch.
+
+        >>> tape = tpf.record(lambda x, y: x * y, 1.0, 1.0)
+        >>> tape.forward(3.0, 4.0)
+        12.0
         """
 
     @provided_by("tapeflow.evaluate")
@@ -75,6 +80,12 @@ class Methods:
         """A `NativeTape`, which functions compiled with Numba can call, for one number as result.
 
         Raises TapeError for several results, and where operations run in Python.
+
+        >>> import numba
+        >>> cube = tpf.record(lambda x: x**3, 1.0).njit()
+        >>> gradient = np.empty(1)
+        >>> numba.njit(lambda x, g: cube.value_and_grad(x, g))(np.array([2.0]), gradient), gradient
+        (8.0, array([12.]))
         """
 
     @provided_by("tapeflow.files")
@@ -85,6 +96,12 @@ class Methods:
         the new one is whole. It holds the names of the source files, but no code: gates of your
         own are in it by name. Raises TapeError for what the format cannot hold, such as arguments
         of a registered class, and OSError where the file cannot be written.
+
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> tpf.record(lambda x: x * x, 1.0).save(file)
+        >>> tpf.load(io.BytesIO(file.getvalue()))(3.0)
+        9.0
         """
 
     @provided_by("tapeflow.export.c")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import meanings
 from tapeflow.numpy_api.reductions import log_of_sum
 from tapeflow.ops import BY_NAME, OPS
 from tapeflow.tracers import elementwise, is_traced, lift
@@ -99,19 +100,20 @@ def _plain_or_traced(name: str) -> Callable[..., Any]:
 
         return getattr(special, name)(*operands)
 
+    says, operands, value = meanings.SPECIAL[name]
     call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"``scipy.special.{name}``, elementwise, on numbers, arrays and traced values."
+    call.__doc__ = (
+        f"``scipy.special.{name}``: {says}.\n\n"
+        "Elementwise, on numbers, and on arrays and traced values, whose shapes broadcast; of\n"
+        "plain ones it is SciPy's own.\n\n"
+        f">>> round(float(tpf.special.{name}({operands})), 9)\n{value}\n"
+    )
     return call
 
 
-_UFUNC_NAMES = [
-    "beta", "betaln", "digamma", "entr", "erf", "erfc", "erfinv", "expit", "gamma", "gammaln",
-    "i0", "i0e", "i1", "i1e", "j0", "j1", "log_expit", "log_ndtr", "logit", "ndtr", "ndtri",
-    "psi", "rel_entr", "xlog1py", "xlogy", "y0", "y1",
-]  # fmt: skip
 UFUNCS["digamma"] = UFUNCS["psi"]
-globals().update({name: _plain_or_traced(name) for name in _UFUNC_NAMES})
-__all__ = [*_UFUNC_NAMES, "log_softmax", "logsumexp", "polygamma", "softmax"]
+globals().update({name: _plain_or_traced(name) for name in meanings.SPECIAL})
+__all__ = [*meanings.SPECIAL, "log_softmax", "logsumexp", "polygamma", "softmax"]
 
 
 def __getattr__(name: str) -> Any:

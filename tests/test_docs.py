@@ -13,6 +13,7 @@ import pytest
 import tapeflow as tpf
 from benchmarks import listings, op_table
 from tapeflow.cli import main
+from tapeflow.methods import Methods
 from tests.snippets import FLAGS, run_page
 
 ROOT = Path(__file__).parent.parent
@@ -91,9 +92,22 @@ def test_the_accuracy_table_keeps_the_promise() -> None:
         assert float(error) <= 2.0, name
 
 
-def test_every_public_name_has_a_docstring() -> None:
-    for name in tpf.__all__:
-        assert getattr(tpf, name).__doc__, name
+NEEDS_EXTRAS = {"to_jax", "to_onnx"}
+"""Their examples are on the page of exports, and run where JAX and ONNX are installed."""
+
+
+def test_every_public_function_has_a_docstring_with_an_example() -> None:
+    spaces = (tpf, tpf.nn, tpf.special, tpf.linalg, tpf.optim)
+    public = [(f"{space.__name__}.{name}", getattr(space, name)) for space in spaces
+              for name in space.__all__]  # fmt: skip
+    methods = (name for name in vars(Methods) if not name.startswith("_"))
+    public += [(f"Tape.{name}", getattr(Methods, name)) for name in methods]
+    functions = [(name, f) for name, f in public if callable(f)]
+    assert len(functions) > 150
+    for name, function in functions:
+        assert function.__doc__, name
+        if not isinstance(function, type) and name.split(".")[-1] not in NEEDS_EXTRAS:
+            assert ">>> " in function.__doc__, f"{name} has no example"
 
 
 def test_the_ci_runs_the_readmes_commands() -> None:

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tapeflow"
 # Lowest first: a module may import those above it in this list.
 ORDER = [
     "errors",
+    "meanings",
     "settings",
     "threads",
     "primitives",

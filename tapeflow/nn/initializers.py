@@ -25,44 +25,84 @@ def _fans(shape: Shape) -> tuple[int, int]:
 
 
 def zeros(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Zeros."""
+    """Zeros; rng is not used.
+
+    >>> tpf.nn.zeros(np.random.default_rng(0), (2,))
+    array([0., 0.])
+    """
     return np.zeros(shape)
 
 
 def ones(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Ones."""
+    """Ones; rng is not used.
+
+    >>> tpf.nn.ones(np.random.default_rng(0), (2,))
+    array([1., 1.])
+    """
     return np.ones(shape)
 
 
 def glorot_uniform(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Uniform with variance 2 / (in + out) (Glorot and Bengio, 2010): for tanh and sigmoid."""
+    """Uniform with variance 2 / (in + out) (Glorot and Bengio, 2010): for tanh and sigmoid.
+
+    >>> w = tpf.nn.glorot_uniform(np.random.default_rng(0), (300, 100))
+    >>> round(float(np.var(w)), 3)
+    0.005
+    """
     bound = math.sqrt(6.0 / sum(_fans(shape)))
     return rng.uniform(-bound, bound, shape)
 
 
 def glorot_normal(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Normal with variance 2 / (in + out)."""
+    """Normal with variance 2 / (in + out) (Glorot and Bengio, 2010): for tanh and sigmoid.
+
+    >>> w = tpf.nn.glorot_normal(np.random.default_rng(0), (300, 100))
+    >>> round(float(np.var(w)), 3)
+    0.005
+    """
     return rng.normal(0.0, math.sqrt(2.0 / sum(_fans(shape))), shape)
 
 
 def he_uniform(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Uniform with variance 2 / in (He et al., 2015): for relu and its kin."""
+    """Uniform with variance 2 / in (He et al., 2015): for relu and its kin.
+
+    >>> w = tpf.nn.he_uniform(np.random.default_rng(0), (200, 100))
+    >>> round(float(np.var(w)), 3)
+    0.01
+    """
     bound = math.sqrt(6.0 / _fans(shape)[0])
     return rng.uniform(-bound, bound, shape)
 
 
 def he_normal(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Normal with variance 2 / in."""
+    """Normal with variance 2 / in (He et al., 2015): for relu and its kin.
+
+    >>> w = tpf.nn.he_normal(np.random.default_rng(0), (200, 100))
+    >>> round(float(np.var(w)), 3)
+    0.01
+    """
     return rng.normal(0.0, math.sqrt(2.0 / _fans(shape)[0]), shape)
 
 
 def lecun_normal(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Normal with variance 1 / in."""
+    """Normal with variance 1 / in (LeCun et al., 1998): for selu, and layers without activation.
+
+    >>> w = tpf.nn.lecun_normal(np.random.default_rng(0), (200, 100))
+    >>> round(float(np.var(w)), 3)
+    0.005
+    """
     return rng.normal(0.0, math.sqrt(1.0 / _fans(shape)[0]), shape)
 
 
 def orthogonal(rng: np.random.Generator, shape: Shape) -> Floats:
-    """Rows or columns of a random rotation (Saxe et al., 2013)."""
+    """Rows or columns of a random rotation (Saxe et al., 2013), whichever are fewer.
+
+    Further axes of the shape are taken together with the second.
+
+    >>> w = tpf.nn.orthogonal(np.random.default_rng(0), (4, 3))
+    >>> np.allclose(w.T @ w, np.eye(3))
+    True
+    """
     n, m = shape[0], math.prod(shape[1:])
     q, r = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))
     q = q * np.sign(np.diag(r))

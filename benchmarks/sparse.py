@@ -161,8 +161,8 @@ def planned_by_jax(function: Callable[..., Any], n: int, colored: Any) -> Any:
     jax = jax64("JAX, with tapeflow's colours")
     if isinstance(jax, Missing):
         return jax
-    prepared = colored._last[1]
-    seeds = jax.numpy.asarray(prepared.compressed.swept[0][1])
+    way = colored._last[1].way
+    seeds = jax.numpy.asarray(way.compressed.swept[0][1])
 
     def plan() -> Callable[[Any], Any]:
         own = fresh(lambda x: function(x, jax.numpy))
@@ -173,7 +173,7 @@ def planned_by_jax(function: Callable[..., Any], n: int, colored: Any) -> Any:
 
         def evaluate(point: Any) -> Any:
             sums = np.asarray(compiled(jax.numpy.asarray(point))).reshape(1, -1)
-            return prepared.method.recover(sums)[0]
+            return way.method.recover(sums)[0]
 
         return evaluate
 
@@ -194,8 +194,9 @@ def hessians(
 
         return plan
 
-    colored = tpf.sparse_hessian(fresh(function), given)
+    colored = tpf.sparse_hessian(fresh(function), given, mode="star")
     planners = {
+        "tapeflow": ours("auto"),
         "tapeflow, star": ours("star"),
         "tapeflow, acyclic": ours("acyclic"),
         "CasADi": planned_by_casadi(symbolic, n),
@@ -207,11 +208,11 @@ def hessians(
     # The plan with its first evaluation, as what is compiled then belongs to it.
     plans = {name: (lambda plan=plan: plan()(x)) for name, plan in there.items()}
     rows = measure({**plans, **missing}, _reference(there), _tolerance(n), repeats=3)
-    report(f"{title}: plan and first evaluation", rows, "tapeflow, star", n, "variable")
+    report(f"{title}: plan and first evaluation", rows, "tapeflow", n, "variable")
     made = {name: plan() for name, plan in there.items()}
     runs = {name: (lambda evaluate=evaluate: evaluate(x)) for name, evaluate in made.items()}
     rows = measure({**runs, **missing}, _reference(there), _tolerance(n), seconds=1.0)
-    report(f"{title}: one evaluation", rows, "tapeflow, star", n, "variable")
+    report(f"{title}: one evaluation", rows, "tapeflow", n, "variable")
 
 
 def _reference(there: dict[str, Any]) -> str:

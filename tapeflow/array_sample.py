@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,8 @@ class ArraySample:
         self.free: list[ArrayWorkspace] = []
         n_outputs = len(tape.outputs)
         self.n_results = n_outputs + (tape.n_inputs if reverse else 0)
-        self.moves = consecutive(self.program.places[run.outputs[:n_outputs]], 0)
+        self.output_places = self.program.places[run.outputs[:n_outputs]]
+        self.moves = consecutive(self.output_places, 0)
         first = n_outputs
         for (start, last), own in zip(bounds, leaves, strict=True):
             if reverse and own:
@@ -131,6 +133,26 @@ class ArraySample:
 
     def run(self, workspace: ArrayWorkspace) -> None:
         """From the workspace's inputs and seeds to its results."""
+        values = self._sweep(workspace)
+        results = workspace.next_results()
+        for source, target in self.moves:
+            np.add(values[source], 0.0, out=results[target])
+        self.failures.check(values, results)
+
+    def read(self, leaves: Any, take: Callable[[Floats], None]) -> None:
+        """Let a function take the results at these leaves from where they are computed.
+
+        It is given the program's memory, in which they are at ``output_places``.
+        """
+        workspace = self.take()
+        self.tape.input_structure.pack(leaves, workspace.inputs)
+        values = self._sweep(workspace)
+        take(values)
+        self.failures.check(values, values[self.output_places] if self.failures else _NONE)
+        workspace.home.append(workspace)
+
+    def _sweep(self, workspace: ArrayWorkspace) -> Floats:
+        """Run the program on a workspace's memory."""
         values = workspace.memory_of_values
         code = self.program.shared_forward
         if self.program.controls:
@@ -144,10 +166,7 @@ class ArraySample:
         else:
             execute(code.address, len(code), address, 0, 0, 1)
         raise_pending(address, self.program.tape, self._makers)
-        results = workspace.next_results()
-        for source, target in self.moves:
-            np.add(values[source], 0.0, out=results[target])
-        self.failures.check(values, results)
+        return values
 
     def _makers(self, place: int) -> list[int]:
         return makers_of(self.program.tape, self.program.places, place)

@@ -47,6 +47,10 @@ class Failures:
             i for i in range(len(tape)) if message_of(tape.op(i)) and tape.runs_of(i)[1]
         ]
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self._suspects)
+
     def check(self, values: Floats, results: Floats) -> None:
         """Raise LinAlgError, with the line, for the first result that is NaN of what is not.
 

@@ -35,8 +35,8 @@ class Method:
         return int(self.columns.max(initial=-1) + self.rows.max(initial=-1)) + 2
 
 
-JACOBIAN_MODES = ("auto", "forward", "reverse", "both")
-HESSIAN_MODES = ("auto", "star", "acyclic", "forward")
+JACOBIAN_MODES = ("auto", "entrywise", "forward", "reverse", "both")
+HESSIAN_MODES = ("auto", "entrywise", "star", "acyclic", "forward")
 
 
 def jacobian_method(pattern: Pattern, mode: str, order: str) -> Method:

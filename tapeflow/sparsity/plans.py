@@ -9,6 +9,7 @@ import numpy as np
 from tapeflow.errors import GuardError, StructureError
 from tapeflow.recorded import flatten_args
 from tapeflow.sparsity.compressed import Compressed, as_array
+from tapeflow.sparsity.entrywise import Entrywise
 from tapeflow.sparsity.methods import (
     HESSIAN_MODES,
     JACOBIAN_MODES,
@@ -17,6 +18,7 @@ from tapeflow.sparsity.methods import (
     jacobian_method,
 )
 from tapeflow.sparsity.patterns import Pattern, pattern_of, symmetric
+from tapeflow.sparsity.spread import NotSpread
 from tapeflow.sparsity.subject import Subject
 from tapeflow.structure import Floats
 from tapeflow.tape import Tape
@@ -36,17 +38,21 @@ def sparse_jacobian(
     matter. argnums: as in ``tpf.jacobian``. Rows are the numbers of the result, columns those of
     the arguments differentiated in, in the order of their flattened leaves.
 
-    mode: "forward" finds sums of columns of one colour, "reverse" of rows, "both" of some of each,
-    as suits arrow-shaped matrices; "auto" is the one of fewest colours. order: in which columns or
-    rows are coloured, as in ``tpf.sparsity.color_columns``.
+    mode: "entrywise" computes each entry by itself, which needs a function of arrays that works on
+    their numbers one by one and moves them. "forward" finds sums of columns of one colour,
+    "reverse" of rows, "both" of some of each, as suits arrow-shaped matrices. "auto" is "entrywise"
+    where that works and is less work, and otherwise the one of fewest colours. order: in which
+    columns or rows are coloured, as in ``tpf.sparsity.color_columns``; to give one asks for
+    colours.
 
     Returns a plan: ``plan(*args)`` is a ``scipy.sparse.csr_array`` of float64.
 
-    Raises ValueError for another mode or order, and otherwise as ``tpf.jacobian``.
+    Raises ValueError for another mode or order, or if "entrywise" does not work, and otherwise as
+    ``tpf.jacobian``.
 
     >>> plan = tpf.sparse_jacobian(lambda x: x[:-1] * x[1:], np.ones(5))
     >>> plan
-    <sparse jacobian of <lambda>: 4 x 5, 8 entries, 2 colours, forward>
+    <sparse jacobian of <lambda>: 4 x 5, 8 entries, entrywise>
     >>> plan(np.arange(5.0)).toarray()
     array([[1., 0., 0., 0., 0.],
            [0., 2., 1., 0., 0.],
@@ -69,18 +75,19 @@ def sparse_hessian(
 
     example, argnums, order: as in `sparse_jacobian`; the matrix is square, and exactly symmetric.
 
-    mode: "star" reads each entry off one sum of columns, "acyclic" finds entries by substitution,
-    with fewer colours, and errors that add up along the trees of two colours; "forward" does not
-    use the symmetry. "auto" is "star".
+    mode: "entrywise" as in `sparse_jacobian`. "star" reads each entry off one sum of columns,
+    "acyclic" finds entries by substitution, with fewer colours, and errors that add up along the
+    trees of two colours; "forward" does not use the symmetry. "auto" is "entrywise" where that
+    works and is less work, and otherwise "star".
 
-    Returns a plan, as `sparse_jacobian` does. Raises ValueError for another mode or order, and
-    otherwise as ``tpf.hessian``.
+    Returns a plan, as `sparse_jacobian` does. Raises ValueError for another mode or order, or if
+    "entrywise" does not work, and otherwise as ``tpf.hessian``.
 
     >>> def rosenbrock(x):
     ...     return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
     >>> plan = tpf.sparse_hessian(rosenbrock, np.ones(1000))
     >>> plan
-    <sparse hessian of rosenbrock: 1000 x 1000, 2998 entries, 3 colours, star>
+    <sparse hessian of rosenbrock: 1000 x 1000, 2998 entries, entrywise>
     >>> plan(np.ones(1000))[:2, :2].toarray()
     array([[ 802., -400.],
            [-400., 1002.]])
@@ -91,12 +98,36 @@ def sparse_hessian(
 
 
 @dataclass(frozen=True, eq=False)
+class Colored:
+    """A plan by colours: sums of columns and rows, and the way from them to the entries."""
+
+    method: Method
+    compressed: Compressed
+
+    @property
+    def mode(self) -> str:
+        return self.method.mode
+
+    @property
+    def n_colors(self) -> int:
+        return self.method.n_colors
+
+    def data(self, leaves: Sequence[Any]) -> Floats:
+        """The entries at one point."""
+        found: Floats = self.method.recover(self.compressed(leaves)[None])[0]
+        return found
+
+    def batch(self, leaves: Sequence[Any], axes: Sequence[int | None]) -> Floats:
+        """The entries at many points, shape (points, nnz)."""
+        return self.method.recover(self.compressed.batch(leaves, axes))
+
+
+@dataclass(frozen=True, eq=False)
 class _Prepared:
     """What a plan is for one tape."""
 
     pattern: Pattern
-    method: Method
-    compressed: Compressed
+    way: Entrywise | Colored
 
 
 class SparsePlan:
@@ -150,13 +181,12 @@ class SparsePlan:
             n = next(np.shape(x)[a] for x, a in zip(leaves, axes, strict=True) if a is not None)
             return np.empty((n, 0))
         try:
-            sums = prepared.compressed.batch(leaves, axes)
+            return prepared.way.batch(leaves, axes)
         except GuardError:
             raise GuardError(
                 f"{self._subject.name} takes another branch at some point than at the first, and "
                 "has another pattern there: evaluate the plan point by point"
             ) from None
-        return prepared.method.recover(sums)
 
     def matrix(self, data: Any) -> Any:
         """Entries, shape (nnz,), as a csr_array of the plan's structure."""
@@ -188,23 +218,22 @@ class SparsePlan:
 
     @property
     def n_colors(self) -> int:
-        """Sweeps that one evaluation takes."""
-        return self._last[1].method.n_colors
+        """Sweeps that one evaluation takes; one if it is entrywise."""
+        return self._last[1].way.n_colors
 
     @property
     def mode(self) -> str:
-        return self._last[1].method.mode
+        return self._last[1].way.mode
 
     def __repr__(self) -> str:
         m, n = self.shape
-        found = f"{self.nnz} entries, {self.n_colors} colours, {self.mode}"
-        return f"<{self.__name__}: {m} x {n}, {found}>"
+        colors = "" if self.mode == Entrywise.mode else f"{self.n_colors} colours, "
+        return f"<{self.__name__}: {m} x {n}, {self.nnz} entries, {colors}{self.mode}>"
 
     def _data(self, prepared: _Prepared, leaves: Sequence[Any]) -> Floats:
         if not prepared.pattern.nnz:
             return np.empty(0)
-        found: Floats = prepared.method.recover(prepared.compressed(leaves)[None])[0]
-        return found
+        return prepared.way.data(leaves)
 
     def _at(self, args: tuple[Any, ...]) -> tuple[_Prepared, list[Any]]:
         """What is prepared for the tape of some arguments, and their leaves."""
@@ -224,15 +253,33 @@ class SparsePlan:
         wanted = self._subject.wanted(tape)
         key = ("sparse", self.kind, tuple(wanted), self._mode, self._order)
         if key not in tape.prepared:
-            if self.kind == "hessian":
-                subject = self._subject.gradient(tape)
-                pattern = symmetric(pattern_of(subject, wanted))
-                method = hessian_method(pattern, self._mode, self._order)
-            else:
-                subject = as_array(tape)
-                pattern = pattern_of(subject, wanted)
-                method = jacobian_method(pattern, self._mode, self._order)
-            compressed = Compressed(subject, len(wanted), wanted, method.columns, method.rows)
-            tape.prepared[key] = _Prepared(pattern, method, compressed)
+            hessian = self.kind == "hessian"
+            subject = self._subject.gradient(tape) if hessian else as_array(tape)
+            tape.prepared[key] = self._entrywise(subject, wanted) or self._colored(subject, wanted)
         found: _Prepared = tape.prepared[key]
         return found
+
+    def _entrywise(self, subject: Tape, wanted: Sequence[bool]) -> _Prepared | None:
+        """None where colours are the way."""
+        if self._mode not in ("auto", Entrywise.mode) or self._order != "auto":
+            return None
+        try:
+            way = Entrywise(subject, wanted, self.kind == "hessian")
+        except NotSpread as refused:
+            if self._mode == "auto":
+                return None
+            raise ValueError(
+                f"cannot find the entries of {self._subject.name} one by one, as {refused}: "
+                'use mode="auto"'
+            ) from None
+        return _Prepared(way.pattern, way)
+
+    def _colored(self, subject: Tape, wanted: Sequence[bool]) -> _Prepared:
+        pattern = pattern_of(subject, wanted)
+        if self.kind == "hessian":
+            pattern = symmetric(pattern)
+            method = hessian_method(pattern, self._mode, self._order)
+        else:
+            method = jacobian_method(pattern, self._mode, self._order)
+        compressed = Compressed(subject, len(wanted), wanted, method.columns, method.rows)
+        return _Prepared(pattern, Colored(method, compressed))

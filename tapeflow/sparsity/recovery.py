@@ -16,6 +16,21 @@ def gathered(sums, places):
 
 
 @compiled()
+def collected(numbers, places, found, first, last):
+    """Entries first to last - 1, each from its place among some numbers."""
+    for k in range(first, last):
+        # Adding zero makes negative zeros positive.
+        found[k] = numbers[places[k]] + 0.0
+
+
+@compiled()
+def added(numbers, entries, places, found):
+    """Add numbers at some places to entries, in order."""
+    for k in range(len(entries)):
+        found[entries[k]] += numbers[places[k]]
+
+
+@compiled()
 def substitution_steps(starts, near, edges, colors):
     """The order in which the edges of trees of two colours are found, leaves first.
 

@@ -79,20 +79,25 @@ class Replay:
         counts = [len(recorder.opcodes)]
         for i in range(len(tape)):
             recorder.location = recorder.source(tape.source(i))
-            sizes, size = tape.runs_of(i)
-            operands = [
-                self.slot(slot, n)
-                for slot, n in zip(tape.operands_of(i).tolist(), sizes, strict=True)
-            ]
-            own = int(tape.slots[i])
             if i in seams:
-                self.moved[own : own + size] = self._begin(i)
+                own = slice(int(tape.slots[i]), int(tape.slots[i + 1]))
+                self.moved[own] = self._begin(i)
             else:
-                slot = recorder.append(tape.op(i), operands, tape.parameters_of(i).tolist(), size)
-                self.moved[own : own + size] = slot + np.arange(size)
+                self.write(i)
             counts.append(len(recorder.opcodes))
         recorder.location = before
         return np.array(counts)
+
+    def write(self, i: int) -> None:
+        """Write one instruction."""
+        tape = self.tape
+        sizes, size = tape.runs_of(i)
+        runs = zip(tape.operands_of(i).tolist(), sizes, strict=True)
+        operands = [self.slot(slot, n) for slot, n in runs]
+        parameters = tape.parameters_of(i).tolist()
+        slot = self.recorder.append(tape.op(i), operands, parameters, size)
+        own = int(tape.slots[i])
+        self.moved[own : own + size] = np.arange(slot, slot + size)
 
     def _begin(self, i: int) -> Any:
         """The slots of what a seam's rule computes."""

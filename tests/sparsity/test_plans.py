@@ -13,6 +13,7 @@ from tests.strategies import numbers
 
 MODES = ["auto", "forward", "reverse", "both"]
 SYMMETRIC = ["auto", "star", "acyclic", "forward"]
+ENTRYWISE = "entrywise"
 
 
 def arrow(x: Any) -> Any:
@@ -31,7 +32,7 @@ def net(u: Any) -> Any:
 X = np.random.default_rng(0).standard_normal(16)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, ENTRYWISE])
 @pytest.mark.parametrize("limit", [0, 20_000])
 def test_a_jacobian(mode: str, limit: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(compressed, "_LONGEST", limit)
@@ -43,7 +44,8 @@ def test_a_jacobian(mode: str, limit: int, monkeypatch: Any) -> None:
     assert found.has_canonical_format
     assert (plan.shape, plan.nnz) == (found.shape, found.nnz) == ((32, 16), 16 + 15 + 16 + 30)
     if mode == "auto":
-        assert plan.mode == "both"
+        assert plan.mode == ENTRYWISE
+    if mode == "both":
         assert plan.n_colors <= 5
     points = np.stack([X, 2.0 * X, -X])
     batch = plan.batch(points)
@@ -51,7 +53,7 @@ def test_a_jacobian(mode: str, limit: int, monkeypatch: Any) -> None:
         assert np.array_equal(plan.matrix(row).toarray(), plan(point).toarray())
 
 
-@pytest.mark.parametrize("mode", SYMMETRIC)
+@pytest.mark.parametrize("mode", [*SYMMETRIC, ENTRYWISE])
 @pytest.mark.parametrize("limit", [0, 20_000])
 def test_a_hessian(mode: str, limit: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(compressed, "_LONGEST", limit)
@@ -177,12 +179,14 @@ def test_a_branch() -> None:
 def test_repr() -> None:
     plan = tpf.sparse_jacobian(arrow, X, mode="forward")
     assert repr(plan) == "<sparse jacobian of arrow: 32 x 16, 77 entries, 16 colours, forward>"
+    plan = tpf.sparse_jacobian(arrow, X)
+    assert repr(plan) == "<sparse jacobian of arrow: 32 x 16, 77 entries, entrywise>"
 
 
 def test_wrong_calls() -> None:
-    with pytest.raises(ValueError, match="mode must be one of auto, forward, reverse, both"):
+    with pytest.raises(ValueError, match="mode must be one of auto, entrywise, forward, rev"):
         tpf.sparse_jacobian(arrow, X, mode="star")
-    with pytest.raises(ValueError, match="mode must be one of auto, star, acyclic, forward"):
+    with pytest.raises(ValueError, match="mode must be one of auto, entrywise, star, acyc"):
         tpf.sparse_hessian(net, X, mode="reverse")
     with pytest.raises(ValueError, match="order must be auto or one of"):
         tpf.sparse_jacobian(arrow, X, order="best")

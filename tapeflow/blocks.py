@@ -13,8 +13,8 @@ from tapeflow.addresses import (
     store_int,
     store_single,
 )
-from tapeflow.interpreter import INT, JOB, VOID, execute, fill_zero
-from tapeflow.jit import compiled
+from tapeflow.interpreter import JOB, fill_zero, run_code
+from tapeflow.jit import INT, VOID, compiled, helper
 from tapeflow.staging import gather_lanes, store_staged
 from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_tile_out
 
@@ -70,7 +70,7 @@ LEVELS = 48
 """Depth of the tree of partial sums: enough for 2**48 blocks."""
 
 
-@compiled()
+@helper(INT)
 def tile_from(table, n_rows, k, size):
     """Where eight rows begin that lie side by side in the caller's array; -1 if none do at k.
 
@@ -95,7 +95,7 @@ def tile_from(table, n_rows, k, size):
     return first
 
 
-@compiled()
+@helper()
 def load_row(row, source, stride, moved, n, lanes):
     """Copy the numbers of a row in from lane ``moved`` on; the last fills the lanes beyond n."""
     if stride == 8:
@@ -108,7 +108,7 @@ def load_row(row, source, stride, moved, n, lanes):
         store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
 
 
-@compiled()
+@helper()
 def load_single_row(row, source, stride, moved, n, lanes):
     """As `load_row`, from float32."""
     if stride == 4:
@@ -121,7 +121,7 @@ def load_single_row(row, source, stride, moved, n, lanes):
         store_float(row, 8 * lane, load_float(row, 8 * (n - 1)))
 
 
-@compiled()
+@helper(apart=True)
 def load_lanes(table, n_rows, size, values, first, n, lanes):
     """Copy a block of samples in, of numbers of ``size`` bytes."""
     k = 0
@@ -149,7 +149,7 @@ def load_lanes(table, n_rows, size, values, first, n, lanes):
             source += size
 
 
-@compiled()
+@helper()
 def load_columns(table, n_rows, values, first, lanes):
     """As `load_lanes`, for a whole block of numbers that lie as in a row."""
     for k in range(n_rows):
@@ -159,7 +159,7 @@ def load_columns(table, n_rows, values, first, lanes):
             copy_group(row + 8 * lane, source + 8 * lane)
 
 
-@compiled()
+@helper()
 def point_columns(job, cotangents, first, n, lanes):
     """Say where the kernels store direct cotangents: in the caller's arrays, if the block is whole.
 
@@ -175,7 +175,7 @@ def point_columns(job, cotangents, first, n, lanes):
         store_int(cotangents - 8 * (2 + place), target)
 
 
-@compiled()
+@helper()
 def store_row(target, row, stride, moved, n):
     """Copy the numbers of a row out, from lane ``moved`` on."""
     # Adding zero makes the sweeps' negative zeros positive.
@@ -187,7 +187,7 @@ def store_row(target, row, stride, moved, n):
             store_float(target, stride * lane, load_float(row, 8 * lane) + 0.0)
 
 
-@compiled()
+@helper()
 def store_single_row(target, row, stride, moved, n):
     """As `store_row`, to float32."""
     if stride == 4:
@@ -198,7 +198,7 @@ def store_single_row(target, row, stride, moved, n):
             store_single(target, stride * lane, load_float(row, 8 * lane) + 0.0)
 
 
-@compiled()
+@helper(apart=True)
 def store_lanes(table, n_rows, size, rows, first, n, lanes, stream):
     """Copy a block of values or cotangents out to the places of a table, of ``size`` bytes each.
 
@@ -234,7 +234,7 @@ def store_lanes(table, n_rows, size, rows, first, n, lanes, stream):
             target += size
 
 
-@compiled()
+@helper()
 def load_block(job, values, first, n, lanes):
     """Copy a block of samples in; the last sample fills the lanes beyond the batch."""
     table, n_rows = job[BATCH_COLUMNS], job[BATCH_N_COLUMNS]
@@ -249,7 +249,7 @@ def load_block(job, values, first, n, lanes):
     gather_lanes(job[BATCH_GATHERED], job[BATCH_N_GATHERED] // 2, values, first, n, lanes)
 
 
-@compiled()
+@helper()
 def store_block(job, values, cotangents, first, n, lanes):
     """Copy a block's values and gradients out."""
     stream = job[BATCH_STREAM]
@@ -262,14 +262,14 @@ def store_block(job, values, cotangents, first, n, lanes):
     store_lanes(table, n_rows, 4, values, first, n, lanes, stream)
     if n != lanes:
         table, n_rows = job[BATCH_DIRECT], job[BATCH_N_DIRECT]
-        store_lanes(table, n_rows, 8, cotangents, first, n, lanes, False)
+        store_lanes(table, n_rows, 8, cotangents, first, n, lanes, 0)
     table, n_rows = job[BATCH_GRADIENTS], job[BATCH_N_GRADIENTS]
     store_lanes(table, n_rows, 8, cotangents, first, n, lanes, stream)
     table, n_rows = job[BATCH_SINGLE_GRADIENTS], job[BATCH_N_SINGLE_GRADIENTS]
     store_lanes(table, n_rows, 4, cotangents, first, n, lanes, stream)
 
 
-@compiled()
+@helper()
 def seed_lanes(job, cotangents, lanes):
     """Write the cotangents that the reverse sweep starts with."""
     table = job[BATCH_SEEDS]
@@ -282,7 +282,7 @@ def seed_lanes(job, cotangents, lanes):
             store_float(row, 8 * lane, seed)
 
 
-@compiled()
+@helper()
 def reduce_row(row, n, lanes):
     """Sum a row's groups of lanes, in place, into its first group.
 
@@ -302,21 +302,21 @@ def reduce_row(row, n, lanes):
         groups = (groups + 1) // 2
 
 
-@compiled()
+@helper()
 def push_sum(stack, size, level, source):
     """Put a block's sums on a level of the stack of partial sums, from an address."""
     for place in range(0, 8 * size, 8 * GROUP):
         copy_group(stack + 8 * level * size + place, source + place)
 
 
-@compiled()
+@helper()
 def merge_sum(stack, size, level, total):
     """Add a level of the stack to the sums at an address."""
     for place in range(0, 8 * size, 8 * GROUP):
         add_group(total + place, stack + 8 * level * size + place, total + place)
 
 
-@compiled()
+@helper()
 def collect_block(job, values, cotangents, n, lanes, sums):
     """Sum the job's reduced rows over a block: one group of lanes for each, end to end."""
     table = job[BATCH_REDUCED]
@@ -333,7 +333,7 @@ def collect_block(job, values, cotangents, n, lanes, sums):
         copy_group(sums + 8 * GROUP * k, row)
 
 
-@compiled()
+@helper()
 def _fold(stack, size, n_blocks, sums):
     """Add up the levels that n_blocks blocks have left on the stack."""
     fill_zero(sums, size)
@@ -359,11 +359,11 @@ def run_blocks(job, values, cotangents, stack, first_block, last_block, sums):
         load_block(job, values, first, n, lanes)
         if job[BATCH_N_DIRECT]:
             point_columns(job, cotangents, first, n, lanes)
-        execute(
+        run_code(
             job[BATCH_FORWARD], job[BATCH_N_FORWARD], values, cotangents, job[BATCH_SHARED], lanes
         )
         seed_lanes(job, cotangents, lanes)
-        execute(
+        run_code(
             job[BATCH_REVERSE], job[BATCH_N_REVERSE], values, cotangents, job[BATCH_SHARED], lanes
         )
         # Not before: the last kernel forward may be the first in reverse.

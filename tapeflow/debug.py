@@ -77,13 +77,14 @@ def check_block(
 ) -> None:
     """Sweep one block of a batch, both ways; NonFiniteError at the first bad number."""
     from tapeflow import blocks
+    from tapeflow.jit import entry
 
     program = program.unfused
     width = int(job[blocks.BATCH_WIDTH])
     first = block * width
     n = min(width, int(job[blocks.BATCH_LANES]) - first)
     lanes = -(-n // GROUP) * GROUP
-    blocks.load_block(job, values.ctypes.data, first, n, lanes)
+    entry(blocks.load_block)(job, values.ctypes.data, first, n, lanes)
     value_rows = values[: program.n_value_rows * lanes].reshape(-1, lanes)
     cotangent_rows = cotangents[: program.n_cotangent_rows * lanes].reshape(-1, lanes)
     checker = _Checker(
@@ -92,7 +93,7 @@ def check_block(
     checker.n = n
     checker.inputs(program.value_rows[: program.tape.n_inputs])
     checker.forward(program.lane_forward)
-    blocks.seed_lanes(job, cotangents.ctypes.data, lanes)
+    entry(blocks.seed_lanes)(job, cotangents.ctypes.data, lanes)
     checker.reverse(program.lane_reverse)
 
 

@@ -11,7 +11,7 @@ order are joined, most frequent first: so every occurrence of a body is cut in t
 import numpy as np
 
 from tapeflow.groups import Flags, Groups
-from tapeflow.jit import compiled
+from tapeflow.jit import INT, compiled, helper, walk
 from tapeflow.ops import BY_NAME, FIRST_GATE
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape
@@ -72,7 +72,9 @@ def _described(tape: Tape, instructions: Ints, starts: Ints, read: Flags) -> Gro
     operands = np.empty(n_operands, np.int64)
     operand_starts = np.zeros(len(starts), np.int64)
     mark = np.full(tape.n_slots, -1, np.int64)
-    n_found = _describe(
+    n_found = walk(
+        _describe,
+        n,
         instructions,
         starts,
         tape.starts,
@@ -285,7 +287,7 @@ def _choose(symbols, sizes, rank, longest, joined):
         j += 1
 
 
-@compiled()
+@helper(INT)
 def _standing(symbols, sizes, rank, longest, j):
     """The rank of a pair if it may be joined; a number past all otherwise."""
     if rank[j] < 0 or sizes[j] + sizes[j + 1] > longest:

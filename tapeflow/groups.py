@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tapeflow.jit import compiled
+from tapeflow.jit import WORD, compiled, helper, plain
 from tapeflow.kernels.body import Body, Kernel, body_of
 from tapeflow.structure import Ints
 from tapeflow.tape import Tape
 
 Flags = npt.NDArray[np.bool_]
+
+
+_FEW = 200
+"""Instructions up to which Python hashes as fast as a compiled function is loaded."""
 
 
 class Groups:
@@ -91,8 +95,10 @@ class Groups:
             marks |= flag.astype(np.int64) << k
         pairs = np.empty((len(chosen), 2), np.uint64)
         slots = self.tape.slots[self.instructions]
+        # A few are hashed by Python, before a compiled function would be loaded.
+        hashes = hash_groups if len(self.instructions) > _FEW else plain(hash_groups)
         with np.errstate(over="ignore"):
-            hash_groups(
+            hashes(
                 chosen,
                 self.starts,
                 self.tape.opcodes[self.instructions],
@@ -163,7 +169,7 @@ def _bits(flags: Flags) -> int:
     return sum(1 << int(k) for k in np.flatnonzero(flags))
 
 
-@compiled()
+@helper(WORD)
 def _mixed(state, word):
     state = (state ^ np.uint64(word)) * np.uint64(0x9E3779B97F4A7C15)
     return state ^ (state >> np.uint64(29))

@@ -17,7 +17,7 @@ from tapeflow.addresses import (
     load_int32,
     store_float,
 )
-from tapeflow.jit import compiled
+from tapeflow.jit import INT, VOID, compiled, helper
 
 # A job of one sample. Forward and reverse are ids of kernels in the table, or 0 for no such sweep;
 # they begin at the first result's place and operand, and end at the last. Results are the outputs
@@ -40,13 +40,11 @@ from tapeflow.jit import compiled
     SAMPLE_SIZE,
 ) = range(15)
 
-INT = types.int64
-VOID = types.void
 JOB = types.Array(types.int64, 1, "C", readonly=True)
 
 
-@compiled()
-def execute(code, n, values, cotangents, shared, lanes):
+@helper()
+def run_code(code, n, values, cotangents, shared, lanes):
     """Run n instructions of the code at an address."""
     for _ in range(n):
         call_kernel(load_int(code + 4), values, cotangents, shared, code + 12, lanes)
@@ -54,6 +52,12 @@ def execute(code, n, values, cotangents, shared, lanes):
 
 
 @compiled()
+def execute(code, n, values, cotangents, shared, lanes):
+    """`run_code`, for Python."""
+    run_code(code, n, values, cotangents, shared, lanes)
+
+
+@helper()
 def fill_zero(address, n):
     # A negative zero adds to any number, zeros of either sign too, without a trace.
     for i in range(n):

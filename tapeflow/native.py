@@ -35,7 +35,7 @@ from tapeflow.addresses import (
 )
 from tapeflow.array_sample import ArraySample, consecutive
 from tapeflow.errors import GuardError, TapeError
-from tapeflow.interpreter import execute, fill_zero
+from tapeflow.interpreter import fill_zero, run_code
 from tapeflow.jit import OPTIONS
 from tapeflow.memory import aligned
 from tapeflow.outcomes import check_guards, flagged
@@ -282,7 +282,7 @@ def _sweep(job, values, cotangents, x, step, gradient, gradient_step):
         operands = load_int(job + 8 * OPERANDS)
         call_threaded(values, 0, load_int(job + 8 * FIRST_PLACE), operands, forward, table)
     else:
-        execute(forward, load_int(job + 8 * STEPS), values, 0, 0, 1)
+        run_code(forward, load_int(job + 8 * STEPS), values, 0, 0, 1)
     source, n = values, load_int(job + 8 * N_COTANGENTS)
     if n:
         source = cotangents

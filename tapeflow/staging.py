@@ -5,14 +5,14 @@ stored past it, whole lines at a time: writing a line in part reads it first.
 """
 
 from tapeflow.addresses import GROUP, load_float, load_int, load_int32, store_float
-from tapeflow.jit import compiled
+from tapeflow.jit import BOOL, INT, helper
 from tapeflow.tiles import stream_group, turn_rows
 
 FEWEST, MOST = GROUP, 64
 """Numbers of a sample that are staged: a tile at least, and no more than the cache has room for."""
 
 
-@compiled()
+@helper()
 def gather_lanes(table, n_rows, values, first, n, lanes):
     """Copy indexed numbers of a block in; the last sample fills the lanes beyond the batch.
 
@@ -42,7 +42,7 @@ def gather_lanes(table, n_rows, values, first, n, lanes):
         k = start + count
 
 
-@compiled()
+@helper(BOOL)
 def _joined(table, k):
     """Whether gathered row k + 1 is next to row k, in the block and in the elements."""
     own, other = table + 48 * k, table + 48 * (k + 1)
@@ -53,7 +53,7 @@ def _joined(table, k):
     )
 
 
-@compiled()
+@helper(INT)
 def _tile_from(table, n_rows, k):
     """Where eight gathered rows begin that lie side by side, row k among them; -1 if none do.
 
@@ -67,7 +67,7 @@ def _tile_from(table, n_rows, k):
     return first if last - first == GROUP - 1 else -1
 
 
-@compiled()
+@helper()
 def _gather_tile(row, row_step, source, stride, index, step):
     """Eight numbers of each of eight elements, as rows."""
     a = source + stride * load_int32(index)
@@ -81,7 +81,7 @@ def _gather_tile(row, row_step, source, stride, index, step):
     turn_rows(row, row_step, 0, a, b, c, d, e, f, g, h)
 
 
-@compiled()
+@helper()
 def store_staged(table, n_rows, values, shared, staging, first, n, lanes, stream):
     """Copy results of a block out that lie side by side for each sample.
 
@@ -117,7 +117,7 @@ def store_staged(table, n_rows, values, shared, staging, first, n, lanes, stream
                     store_float(target, stride * lane + 8 * j, number)
 
 
-@compiled()
+@helper()
 def _turn(table, k, values, spread, staging, stride, lanes):
     """Eight rows, from number k on, as columns."""
     a, b = _row(table, values, spread, lanes, k), _row(table, values, spread, lanes, k + 1)
@@ -128,14 +128,14 @@ def _turn(table, k, values, spread, staging, stride, lanes):
         turn_rows(staging + stride * lane, stride, 8 * lane, a, b, c, d, e, f, g, h)
 
 
-@compiled()
+@helper(INT)
 def _row(table, values, spread, lanes, k):
     """Where the row of a run's number k is: in its place, or where its number has been spread."""
     place = load_int(table + 24 * (1 + k))
     return spread + 8 * lanes * k if place < 0 else values + 8 * lanes * place
 
 
-@compiled()
+@helper()
 def _copy_out(target, staging, n_bytes, stream):
     """Copy a whole number of lines; past the caches, if asked to, and where they begin with one."""
     if stream and target % 64 == 0:

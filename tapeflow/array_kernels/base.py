@@ -7,12 +7,8 @@ its place and 1 if it lies in single numbers (0: in rows of lanes); then the par
 from functools import cached_property
 from typing import Any
 
-from numba import cfunc, types
-
 from tapeflow.addresses import load_float, load_int32, store_float
-from tapeflow.jit import OPTIONS, compiled
-
-_SIGNATURE = types.void(types.int64, types.int64, types.int64, types.int64, types.int64)
+from tapeflow.jit import INT, TRIPLE, VOID, callback, helper
 
 
 class Kernel:
@@ -23,10 +19,7 @@ class Kernel:
 
     @cached_property
     def _compiled(self) -> Any:
-        try:
-            return cfunc(_SIGNATURE, cache=True, **OPTIONS)(self._function)
-        except RuntimeError:  # no folder for the cache
-            return cfunc(_SIGNATURE, **OPTIONS)(self._function)
+        return callback(self._function, VOID(INT, INT, INT, INT, INT))
 
     @property
     def address(self) -> int:
@@ -37,13 +30,13 @@ class Kernel:
 kernel = Kernel
 
 
-@compiled()
+@helper(INT)
 def result_of(values, record, lanes):
     """The address of the result."""
     return values + 8 * lanes * load_int32(record)
 
 
-@compiled()
+@helper(TRIPLE)
 def operand_of(values, shared, record, k, lanes):
     """An operand's address, and its steps from number to number and from lane to lane."""
     place = load_int32(record + 4 + 8 * k)
@@ -52,7 +45,7 @@ def operand_of(values, shared, record, k, lanes):
     return values + 8 * lanes * place, 8 * lanes, 8
 
 
-@compiled()
+@helper()
 def copy_number(target, source, lane_step, lanes):
     """One number of each lane."""
     if lane_step == 0:
@@ -64,7 +57,7 @@ def copy_number(target, source, lane_step, lanes):
             store_float(target, 8 * lane, load_float(source, 8 * lane))
 
 
-@compiled()
+@helper()
 def add_number(target, source, lane_step, lanes):
     """One number of each lane, added."""
     for lane in range(lanes):
@@ -72,7 +65,7 @@ def add_number(target, source, lane_step, lanes):
         store_float(target, 8 * lane, total)
 
 
-@compiled()
+@helper()
 def clear(target, n):
     for k in range(n):
         store_float(target, 8 * k, 0.0)

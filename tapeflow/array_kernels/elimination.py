@@ -8,7 +8,7 @@ import math
 
 from tapeflow.addresses import load_float, load_int32, stack_memory, store_float
 from tapeflow.array_kernels.base import kernel, operand_of, result_of
-from tapeflow.jit import compiled
+from tapeflow.jit import BOOL, FLOAT, helper
 
 LARGEST = 16
 """Size of a matrix that, with a column and the order of its rows, fits the stack."""
@@ -16,7 +16,7 @@ LARGEST = 16
 _COLUMN, _ORDER = 8 * LARGEST * LARGEST, 8 * (LARGEST + 1) * LARGEST
 
 
-@compiled()
+@helper()
 def load_matrix(memory, a, step, n, turned):
     """Copy a matrix, or its transpose, to memory, row after row."""
     for i in range(n):
@@ -25,7 +25,7 @@ def load_matrix(memory, a, step, n, turned):
             store_float(memory, 8 * (n * i + j), load_float(a, step * source))
 
 
-@compiled()
+@helper(FLOAT)
 def eliminate(memory, n):
     """Factorise in place, as LAPACK's getrf; the sign of the permutation. A zero pivot stays."""
     sign = 1.0
@@ -55,7 +55,7 @@ def eliminate(memory, n):
     return sign
 
 
-@compiled()
+@helper(BOOL)
 def is_singular(memory, n):
     zeros = 0
     for k in range(n):
@@ -63,7 +63,7 @@ def is_singular(memory, n):
     return zeros > 0
 
 
-@compiled()
+@helper()
 def substitute(memory, n):
     """Solve for the column beside the factors, in place."""
     column = memory + _COLUMN
@@ -85,7 +85,7 @@ def substitute(memory, n):
         store_float(column, 8 * i, rest / load_float(memory, 8 * (n * i + i)))
 
 
-@compiled()
+@helper()
 def put_column(target, stride, memory, n, singular):
     for i in range(n):
         number = math.nan if singular else load_float(memory + _COLUMN, 8 * i)

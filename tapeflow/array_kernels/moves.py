@@ -9,7 +9,7 @@ from tapeflow.array_kernels.base import (
     operand_of,
     result_of,
 )
-from tapeflow.jit import compiled
+from tapeflow.jit import helper
 
 
 @kernel
@@ -32,7 +32,7 @@ def concat(values, cotangents, shared, record, lanes):
         target += 8 * lanes * size
 
 
-@compiled()
+@helper()
 def walk(target, source, step, lane_step, places, lanes, scatter):
     """Copy a view's numbers out in C order; or, to scatter, add numbers in order at its places.
 

@@ -3,7 +3,7 @@
 from tapeflow.addresses import GROUP, call_gemm, load_float, load_int, load_int32, store_float
 from tapeflow.array_kernels.base import clear, kernel, operand_of, result_of
 from tapeflow.array_kernels.row_products import eight_rows, eight_rows_twice, fma, four_rows
-from tapeflow.jit import compiled
+from tapeflow.jit import helper
 
 
 @kernel
@@ -60,7 +60,7 @@ def matmul(values, cotangents, shared, record, lanes):
                     )  # fmt: skip
 
 
-@compiled()
+@helper()
 def rows_times_lanes(
     c, c_row, c_column, a, a_row, a_step, b, b_column, b_step, m, n, k, lanes
 ):  # fmt: skip
@@ -88,7 +88,7 @@ def rows_times_lanes(
         i += own
 
 
-@compiled()
+@helper()
 def dot(target, a, a_step, a_lane, b, b_step, b_lane, k, lanes):
     """Add the k products of two lines to the numbers at an address, lane by lane.
 

@@ -4,10 +4,10 @@ import math
 
 from tapeflow.addresses import load_float, load_int32, store_float
 from tapeflow.array_kernels.base import clear, copy_number, kernel, operand_of, result_of
-from tapeflow.jit import compiled
+from tapeflow.jit import FLOAT, helper
 
 
-@compiled()
+@helper()
 def subtract_product(target, a, a_lane, b, b_lane, lanes):
     if a_lane == 8 and b_lane == 8:
         for lane in range(0, 8 * lanes, 8):
@@ -49,7 +49,7 @@ def cholesky(values, cotangents, shared, record, lanes):
                 clear(factor + row * (n * i + j), lanes)
 
 
-@compiled()
+@helper(FLOAT)
 def root_of_positive(x):
     return math.sqrt(x if x > 0.0 else math.nan)
 

@@ -2,7 +2,7 @@
 
 from tapeflow.addresses import GROUP, load_float, load_int32, stack_memory, store_float
 from tapeflow.array_kernels.base import clear, copy_number, kernel, operand_of, result_of
-from tapeflow.jit import compiled
+from tapeflow.jit import FLOAT, helper
 from tapeflow.tiles import add_group, copy_group, sum_rows
 
 BLOCK = 128
@@ -14,7 +14,7 @@ LEVELS = 40
 # terms, which are added pairwise as they come.
 
 
-@compiled()
+@helper()
 def sum_group(target, source, stride, n, stack):
     """The sums of n rows of a group of numbers each; ``stack`` has room for LEVELS groups."""
     blocks = (n + BLOCK - 1) // BLOCK
@@ -34,7 +34,7 @@ def sum_group(target, source, stride, n, stack):
             add_group(target, stack + 8 * GROUP * level, target)
 
 
-@compiled()
+@helper(FLOAT)
 def sum_line(source, n, stack):
     """The sum of n numbers that lie one after the other."""
     total, last = stack + 8 * GROUP * LEVELS, stack + 8 * GROUP * (LEVELS + 1)
@@ -64,7 +64,7 @@ def sum_line(source, n, stack):
     return load_float(last, 0)
 
 
-@compiled()
+@helper(FLOAT)
 def fold_group(total):
     """Eight numbers, added pairwise."""
     left = load_float(total, 0) + load_float(total, 8)
@@ -100,7 +100,7 @@ def sum(values, cotangents, shared, record, lanes):
             sum_narrow(sums, rows, width, n, stack, group)
 
 
-@compiled()
+@helper()
 def sum_narrow(sums, rows, width, n, stack, group):
     """The sums of n rows of fewer numbers than a group has."""
     for column in range(width):
@@ -126,13 +126,13 @@ def sum_narrow(sums, rows, width, n, stack, group):
         store_float(sums, 8 * column, total)
 
 
-@compiled()
+@helper(FLOAT)
 def larger(a, b):
     """The larger of two numbers; NaN if one is."""
     return a if (a >= b) | (a != a) else b
 
 
-@compiled()
+@helper(FLOAT)
 def largest(source, n, group):
     """The largest of a group of numbers or more, that lie one after the other."""
     copy_group(group, source)

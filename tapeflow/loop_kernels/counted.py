@@ -19,7 +19,7 @@ from tapeflow.addresses import (
     store_int,
 )
 from tapeflow.array_kernels.base import kernel
-from tapeflow.jit import compiled
+from tapeflow.jit import INT, PAIR, helper
 from tapeflow.loop_kernels.rows import operand_at
 from tapeflow.loop_kernels.steps import (
     CARRIED,
@@ -54,7 +54,7 @@ CONTINUE, AT_FIRST, AT_BORDER = range(3)
 """Where a phase's carries come from when it begins a segment."""
 
 
-@compiled()
+@helper(INT)
 def width_for(a, lanes):
     """How many lanes a body works on, if a are at work.
 
@@ -71,7 +71,7 @@ def width_for(a, lanes):
     return w
 
 
-@compiled()
+@helper(INT)
 def at_work(counts, lanes, step):
     """How many lanes have more than some steps; ``counts`` fall."""
     low, high = 0, lanes
@@ -84,7 +84,7 @@ def at_work(counts, lanes, step):
     return low
 
 
-@compiled()
+@helper(PAIR)
 def read_counts(counts, order, source, width, lanes):
     """How many steps each lane has; the most, and the least."""
     most, least = 0, MOST_STEPS
@@ -97,7 +97,7 @@ def read_counts(counts, order, source, width, lanes):
     return most, least
 
 
-@compiled()
+@helper(apart=True)
 def sort_lanes(counts, order, other, n, most):
     """Put the counts in their order, most first, and say which lane each is of: by their digits.
 
@@ -127,7 +127,7 @@ def sort_lanes(counts, order, other, n, most):
         shift += 8
 
 
-@compiled()
+@helper(apart=True)
 def enter(phase, memory, singles, begin, a, w, border, context, order):
     """Have the carries, and what is the same at all steps, ready for ``a`` lanes."""
     values, shared, record, lanes = context
@@ -138,7 +138,7 @@ def enter(phase, memory, singles, begin, a, w, border, context, order):
     load_consts(phase, memory, singles, w, values, shared, record, lanes, order, a)
 
 
-@compiled()
+@helper(PAIR, apart=True)
 def run_segment(
     phase,
     memory,
@@ -196,7 +196,7 @@ def run_segment(
     return a, w
 
 
-@compiled()
+@helper(INT)
 def segment_length(n, stream, carried, lanes, limit):
     """All steps, if their records fit; or about as many as there are segments."""
     record = 8 * max(stream, 1) * lanes

@@ -7,30 +7,30 @@ int64; zero for all in their order).
 """
 
 from tapeflow.addresses import load_float, load_int, load_int32, store_float
-from tapeflow.jit import compiled
+from tapeflow.jit import INT, PAIR, helper
 from tapeflow.tiles import press_group
 
 
-@compiled()
+@helper()
 def copy_row(target, source, n):
     for k in range(n):
         store_float(target, 8 * k, load_float(source, 8 * k))
 
 
-@compiled()
+@helper()
 def fill_row(target, number, n):
     for k in range(n):
         store_float(target, 8 * k, number)
 
 
-@compiled()
+@helper(INT)
 def lane_of(order, column, a):
     """The lane that is in a column."""
     column = min(column, a - 1)
     return load_int(order + 8 * column) if order else column
 
 
-@compiled()
+@helper(PAIR)
 def operand_at(values, shared, record, k, lanes):
     """An operand's address, and how many numbers a row of it has: 0 for single numbers."""
     place = load_int32(record + 12 + 8 * k)
@@ -39,7 +39,7 @@ def operand_at(values, shared, record, k, lanes):
     return values + 8 * lanes * place, lanes
 
 
-@compiled()
+@helper()
 def load_rows(target, w, source, width, size, order, a):
     """Rows of an operand into a body's memory."""
     for k in range(size):
@@ -54,7 +54,7 @@ def load_rows(target, w, source, width, size, order, a):
                 store_float(row, 8 * column, load_float(own, 8 * lane_of(order, column, a)))
 
 
-@compiled()
+@helper()
 def load_operand(memory, singles, row, w, values, shared, record, lanes, order, a):
     """An operand, as a row of a table says: its number, length and place, and 1 if single."""
     source, width = operand_at(values, shared, record, load_int(row), lanes)
@@ -65,7 +65,7 @@ def load_operand(memory, singles, row, w, values, shared, record, lanes, order, 
         load_rows(memory + 8 * w * place, w, source, width, size, order, a)
 
 
-@compiled()
+@helper()
 def put_rows(target, memory, singles, place, single, n, w):
     """Rows, or single numbers, of a body to rows of w numbers elsewhere."""
     for k in range(n):
@@ -75,7 +75,7 @@ def put_rows(target, memory, singles, place, single, n, w):
             copy_row(target + 8 * w * k, memory + 8 * w * (place + k), w)
 
 
-@compiled()
+@helper()
 def put_columns(target, lanes, memory, w, place, size, order, first, last):
     """Columns first to last - 1 of a body's rows to their lanes in rows of a result."""
     for k in range(size):
@@ -85,7 +85,7 @@ def put_columns(target, lanes, memory, w, place, size, order, first, last):
             store_float(row, 8 * lane, load_float(own, 8 * column))
 
 
-@compiled()
+@helper()
 def pad_rows(memory, w, place, size, a):
     """Let the columns beyond the a-th repeat the last."""
     for k in range(place, place + size):
@@ -95,7 +95,7 @@ def pad_rows(memory, w, place, size, a):
             store_float(row, 8 * column, number)
 
 
-@compiled()
+@helper()
 def narrow_rows(memory, place, size, before, after, chosen):
     """Rows of ``before`` numbers in place as rows of ``after``: those that are chosen.
 
@@ -109,14 +109,14 @@ def narrow_rows(memory, place, size, before, after, chosen):
             copy_row(row, own, after)
 
 
-@compiled()
+@helper()
 def press_row(row, own, n, chosen):
     """The chosen ones of n numbers, one after the other, at or before where they are."""
     for g in range((n + 7) // 8):
         row += 8 * press_group(row, own + 64 * g, load_int(chosen + 8 * g))
 
 
-@compiled()
+@helper()
 def widen_rows(memory, place, size, before, after, a):
     """Rows of ``before`` numbers in place as rows of ``after``, from the last: the first ``a``."""
     for k in range(place + size - 1, place - 1, -1):

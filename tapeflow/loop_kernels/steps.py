@@ -10,8 +10,8 @@ many. NESTED: whether the body has loops or branches itself.
 """
 
 from tapeflow.addresses import call_threaded, load_float, load_int, store_float
-from tapeflow.interpreter import execute
-from tapeflow.jit import compiled
+from tapeflow.interpreter import run_code
+from tapeflow.jit import helper
 from tapeflow.loop_kernels.rows import (
     copy_row,
     fill_row,
@@ -69,7 +69,7 @@ from tapeflow.loop_kernels.rows import (
 ) = range(40)
 
 
-@compiled()
+@helper()
 def prepare(phase, memory, singles):
     """Put a body's constants where it reads them."""
     to = singles if load_int(phase + 8 * CONSTANTS_SINGLE) else memory
@@ -77,7 +77,7 @@ def prepare(phase, memory, singles):
     copy_row(to + 8 * place, load_int(phase + 8 * CONSTANTS), n)
 
 
-@compiled()
+@helper()
 def run_body(phase, memory, singles, w):
     """The body once, on w lanes."""
     if load_int(phase + 8 * THREADED):
@@ -92,11 +92,11 @@ def run_body(phase, memory, singles, w):
         return
     n = load_int(phase + 8 * N_SHARED_CODE)
     if n:
-        execute(load_int(phase + 8 * SHARED_CODE), n, singles, 0, 0, 1)
-    execute(load_int(phase + 8 * CODE), load_int(phase + 8 * N_CODE), memory, 0, singles, w)
+        run_code(load_int(phase + 8 * SHARED_CODE), n, singles, 0, 0, 1)
+    run_code(load_int(phase + 8 * CODE), load_int(phase + 8 * N_CODE), memory, 0, singles, w)
 
 
-@compiled()
+@helper(apart=True)
 def load_consts(phase, memory, singles, w, values, shared, record, lanes, order, a):
     """What is the same at every step."""
     row = load_int(phase + 8 * CONSTS)
@@ -105,7 +105,7 @@ def load_consts(phase, memory, singles, w, values, shared, record, lanes, order,
         row += 32
 
 
-@compiled()
+@helper(apart=True)
 def load_inits(phase, memory, w, values, shared, record, lanes, order, a):
     """The first values of the carries."""
     row = load_int(phase + 8 * INITS)
@@ -116,7 +116,7 @@ def load_inits(phase, memory, w, values, shared, record, lanes, order, a):
         row += 32
 
 
-@compiled()
+@helper()
 def load_columns(table, n, memory, w, values, shared, record, lanes, order, first, last):
     """The columns first to last - 1 of a table's operands that are rows."""
     row = table
@@ -131,7 +131,7 @@ def load_columns(table, n, memory, w, values, shared, record, lanes, order, firs
         row += 32
 
 
-@compiled()
+@helper()
 def admit(phase, memory, w, values, shared, record, lanes, order, first, last):
     """Let lanes begin: their carries, and what is the same at each step."""
     for table, n in ((INITS, N_INITS), (CONSTS, N_CONSTS)):
@@ -141,7 +141,7 @@ def admit(phase, memory, w, values, shared, record, lanes, order, first, last):
         )  # fmt: skip
 
 
-@compiled()
+@helper()
 def pad(phase, memory, w, a):
     """Let the columns beyond the a-th repeat the last."""
     row = load_int(phase + 8 * LASTING)
@@ -150,7 +150,7 @@ def pad(phase, memory, w, a):
         row += 16
 
 
-@compiled()
+@helper()
 def narrow(phase, memory, before, after, chosen):
     """Go on with some of the columns alone, in rows of another width."""
     row = load_int(phase + 8 * LASTING)
@@ -159,7 +159,7 @@ def narrow(phase, memory, before, after, chosen):
         row += 16
 
 
-@compiled()
+@helper()
 def widen(phase, memory, before, after, a):
     """Go on in wider rows."""
     first, n = load_int(phase + 8 * LASTING), load_int(phase + 8 * N_LASTING)
@@ -168,7 +168,7 @@ def widen(phase, memory, before, after, a):
         widen_rows(memory, load_int(row), load_int(row + 8), before, after, a)
 
 
-@compiled()
+@helper(apart=True)
 def finish(phase, memory, w, result, lanes, order, first, last):
     """Write the carries of columns first to last - 1 to the result."""
     row = load_int(phase + 8 * FINALS)
@@ -178,7 +178,7 @@ def finish(phase, memory, w, result, lanes, order, first, last):
         row += 24
 
 
-@compiled()
+@helper()
 def save_carries(phase, memory, w, target):
     """Keep the carries as they are, in rows of w numbers."""
     row = load_int(phase + 8 * INITS)
@@ -189,7 +189,7 @@ def save_carries(phase, memory, w, target):
         row += 32
 
 
-@compiled()
+@helper()
 def restore_carries(phase, memory, w, source):
     """The carries as they were kept."""
     row = load_int(phase + 8 * INITS)
@@ -200,7 +200,7 @@ def restore_carries(phase, memory, w, source):
         row += 32
 
 
-@compiled()
+@helper()
 def read_step(phase, memory, singles, w, i, stream, values, shared, record, lanes):
     """What the body reads at step i. stream: the address of the step's record."""
     row = load_int(phase + 8 * XS)
@@ -226,7 +226,7 @@ def read_step(phase, memory, singles, w, i, stream, values, shared, record, lane
             fill_row(memory + 8 * w * place, float(i), w)
 
 
-@compiled()
+@helper()
 def write_step(phase, memory, singles, w, i, stream, result, lanes):
     """What the body leaves behind at step i; then its new carries."""
     row = load_int(phase + 8 * WRITTEN_STREAMS)

@@ -13,7 +13,7 @@ from tapeflow.addresses import (
     store_int,
 )
 from tapeflow.array_kernels.base import kernel
-from tapeflow.jit import compiled
+from tapeflow.jit import INT, helper
 from tapeflow.loop_kernels.counted import width_for
 from tapeflow.loop_kernels.rows import press_row
 from tapeflow.loop_kernels.steps import (
@@ -40,7 +40,7 @@ START, BODY, UNTIL_SIZE = range(3)
 """The loop's job: the phase that says whether there is a first step, and that of a step."""
 
 
-@compiled()
+@helper()
 def repeat_living(phase, memory, w, alive):
     """Let the columns that have ended repeat one that has not: their own might go on for ever."""
     living = 0
@@ -58,14 +58,14 @@ def repeat_living(phase, memory, w, alive):
         row += 16
 
 
-@compiled()
+@helper()
 def all_alive(alive, w, a):
     """Mark the first ``a`` of w columns."""
     for g in range((w + 7) // 8):
         store_int(alive + 8 * g, (1 << max(min(a - 8 * g, 8), 0)) - 1)
 
 
-@compiled()
+@helper(INT)
 def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, lanes, columns, ends):
     """Write the results of the columns that have just ended, and mark them; how many there are.
 
@@ -101,7 +101,7 @@ def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, la
     return n
 
 
-@compiled()
+@helper()
 def close_ranks(phase, memory, w, width, a, alive, columns):
     """Go on with the a living columns alone, in narrower rows."""
     narrow(phase, memory, w, width, alive)

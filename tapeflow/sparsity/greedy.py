@@ -11,11 +11,11 @@ numbered from 0, and -1 is none.
 
 import numpy as np
 
-from tapeflow.jit import compiled
+from tapeflow.jit import INT, compiled, helper
 from tapeflow.sparsity.orders import link, unlink
 
 
-@compiled()
+@helper(INT)
 def first_allowed(forbidden, vertex):
     """The first colour not forbidden to a vertex."""
     color = 0
@@ -107,7 +107,7 @@ def partial_cover(order, starts, rows, row_starts, columns, cover_starts, cover)
     return colors
 
 
-@compiled()
+@helper()
 def forbid_around(starts, near, colors, forbidden, treated, v, w):
     """Forbid the colours of a vertex's neighbours to v."""
     for x in near[starts[w] : starts[w + 1]]:
@@ -174,7 +174,7 @@ def star(order, starts, near, edges):
     return colors, np.where(own < 0, ~own, own)
 
 
-@compiled()
+@helper(INT)
 def root(parents, k):
     """The tree an edge belongs to; paths to it become shorter."""
     while parents[k] != k:
@@ -228,7 +228,7 @@ def acyclic(order, starts, near, edges):
     return colors, parents
 
 
-@compiled()
+@helper()
 def join(parents, ranks, a, b):
     """Make one tree of those of two edges."""
     a, b = root(parents, a), root(parents, b)

@@ -6,8 +6,9 @@ share a row with one.
 """
 
 import numpy as np
+from numba import types
 
-from tapeflow.jit import compiled
+from tapeflow.jit import INTS, PAIR, compiled, helper
 
 
 @compiled()
@@ -31,7 +32,7 @@ def degrees_of_columns(starts, rows, row_starts, columns):
     return found
 
 
-@compiled()
+@helper(types.UniTuple(INTS, 3))
 def filled_buckets(degree):
     """Doubly linked lists of the vertices of each degree, lower numbers first."""
     n = len(degree)
@@ -42,7 +43,7 @@ def filled_buckets(degree):
     return heads, after, before
 
 
-@compiled()
+@helper()
 def link(heads, after, before, v, degree):
     after[v], before[v] = heads[degree], -1
     if heads[degree] >= 0:
@@ -50,7 +51,7 @@ def link(heads, after, before, v, degree):
     heads[degree] = v
 
 
-@compiled()
+@helper()
 def unlink(heads, after, before, v, degree):
     if before[v] >= 0:
         after[before[v]] = after[v]
@@ -60,7 +61,7 @@ def unlink(heads, after, before, v, degree):
         before[after[v]] = before[v]
 
 
-@compiled()
+@helper(PAIR)
 def take_smallest(heads, after, before, lowest):
     """The vertex of the lowest degree, which leaves its bucket, and that degree."""
     while heads[lowest] < 0:

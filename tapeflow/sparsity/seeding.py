@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tapeflow.jit import compiled
+from tapeflow.jit import INT, compiled, helper
 
 
 @compiled()
@@ -50,7 +50,7 @@ def write(
     return n
 
 
-@compiled()
+@helper(INT)
 def _copy(
     i, n, opcode, starts, operands, places, new_opcodes, new_starts, new_operands, sources
 ):  # fmt: skip
@@ -64,7 +64,7 @@ def _copy(
     return n + 1
 
 
-@compiled()
+@helper(INT)
 def _known(opcode, operands, start, places, ops, zero, one):
     """Where the result of an instruction is already; -1 if it is to be computed."""
     azmul, azfma, add, sub, neg = ops[0], ops[1], ops[2], ops[3], ops[4]
@@ -85,7 +85,7 @@ def _known(opcode, operands, start, places, ops, zero, one):
     return b if opcode == add and a == zero else -1
 
 
-@compiled()
+@helper()
 def _simplify(n, opcodes, starts, operands, ops, zero):
     """Write a sum with zero, the last instruction, as what is added to it."""
     azmul, azfma, sub, neg = ops[0], ops[1], ops[3], ops[4]

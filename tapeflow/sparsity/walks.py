@@ -1,8 +1,9 @@
 """The loops over graphs of dependence, compiled by Numba; see `dependence` and `patterns`."""
 
 import numpy as np
+from numba import types
 
-from tapeflow.jit import compiled
+from tapeflow.jit import INDICES, INTS, compiled, helper
 
 
 @compiled()
@@ -75,7 +76,7 @@ def index_sets(starts, sources, column, outputs, n_columns):
     return rows_of(first, last, pool, column, outputs)
 
 
-@compiled()
+@helper(types.Tuple((INTS, INDICES)))
 def rows_of(first, last, pool, column, outputs):
     """The sets of the output nodes, one after the other."""
     bounds = np.zeros(len(outputs) + 1, np.int64)
@@ -89,7 +90,9 @@ def rows_of(first, last, pool, column, outputs):
     for k in range(len(outputs)):
         node, place = outputs[k], bounds[k]
         if node >= len(column):
-            indices[place : bounds[k + 1]] = pool[first[node] : last[node]]
+            # Numba compiles the assignment of a part for a second.
+            for j in range(last[node] - first[node]):
+                indices[place + j] = pool[first[node] + j]
         elif column[node] >= 0:
             indices[place] = column[node]
     return bounds, indices

@@ -230,19 +230,26 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     array([0., 1., 1., 1.])
     """
     if not branches:
-        raise ValueError("switch needs at least one branch")
+        raise ValueError(f"switch was given no branches ({user_place()}): give one at least")
     if not is_traced(index):
-        index = min(max(int(index), 0), len(branches) - 1)
+        number = min(float(index), len(branches) - 1.0)
+        # As where it is computed, what is not above zero is the first: NaN too.
+        index = int(number) if number > 0.0 else 0
     return _switch("switch", index, branches, operands)
 
 
 def _switch(
     name: str, index: Any, branches: Sequence[Callable[..., Any]], operands: tuple[Any, ...]
 ) -> Any:
+    place = user_place()
+    for branch in branches:
+        if not callable(branch):
+            raise TypeError(
+                f"a branch of {name} is {branch!r} ({place}): give a function, as in lambda: 1.0"
+            )
     if not is_traced(index):
         # It is known now, and no instruction.
         return branches[int(index)](*operands)
-    place = user_place()
     index = as_number(index, "the index", str(place))
     leaves, treedef, _ = flatten_args(operands)
     own = [traced_leaf(leaf) for leaf in leaves]

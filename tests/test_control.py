@@ -173,6 +173,13 @@ def test_a_switch_passes_along_what_its_branches_close_over() -> None:
     np.testing.assert_allclose(gw[:, 1], [0.0, 0.5 * c, 0.0, 0.0, 0.0, 0.5 * c], TOLERANCE)
 
 
+@pytest.mark.parametrize("index", [np.nan, np.inf, -np.inf, -1.0, 0.9, 1.0, 1.9, 7.0])
+def test_an_index_that_is_known_chooses_as_a_computed_one(index: float) -> None:
+    branches = [lambda: 1.0, lambda: 2.0, lambda: 3.0]
+    f = tpf.function(lambda i: tpf.switch(i, branches))
+    assert tpf.switch(index, branches) == f(index)
+
+
 def test_a_loop_is_one_instruction() -> None:
     f = lambda x: tpf.scan(lambda c, _: (np.sin(c) * x, None), x, length=1_000_000)[0]  # noqa: E731
     tape = tpf.record(f, 1.0)
@@ -208,6 +215,10 @@ def test_errors_name_the_line_and_both_shapes() -> None:
         tpf.fori_loop(0, np.inf, lambda i, c: c, 1.0)
     with pytest.raises(TypeError, match=r"from number to number.*test_control.py"):
         tpf.fori_loop(0, "a", lambda i, c: c, 1.0)
+    with pytest.raises(ValueError, match=r"no branches \(test_control.py:\d+\): give one"):
+        tpf.switch(0, [])
+    with pytest.raises(TypeError, match=r"branch of cond is 2.0 \(test_control.py:\d+\)"):
+        tpf.cond(True, 1.0, 2.0)  # type: ignore[arg-type]
     assert tpf.fori_loop(0, np.nan, lambda i, c: c + 1.0, 1.0) == 1.0
     with pytest.raises(tpf.StructureError, match="one length"):
         tpf.scan(lambda c, x: (c, None), 1.0, (np.ones(3), np.ones(4)))

@@ -194,6 +194,11 @@ class Function:
         if op.array is None:
             return self._grid(op, p, result, operands)
         if isinstance(op.array, Loop):
+            if p[0] < 0 and op.array.streams:
+                raise TapeError(
+                    f"{op.name} ({tape.source(i)}) cannot be exported to C: it keeps something at "
+                    "each step, and how many there are is not known: give the loop a number"
+                )
             return self._indented(loop(self, op.array, p, result, operands))
         if isinstance(op.array, Switch):
             return self._indented(switch(self, op.array, result, operands))

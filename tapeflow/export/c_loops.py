@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
-from tapeflow.errors import TapeError
 from tapeflow.loops import Loop, Phase, Switch
 from tapeflow.tape import Tape
 
@@ -46,8 +45,6 @@ class _Loop:
     ) -> None:
         self.caller, self.rule = caller, rule
         self.lines: list[str] = []
-        if steps < 0 and rule.streams:
-            raise TapeError("the derivative of a loop of unknown length has no C")
         count = f"*({rest.pop(0)})" if rule.counted else ""
         self.steps = str(steps)
         self.consts = [rest.pop(0) for _ in rule.consts]

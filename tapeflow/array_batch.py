@@ -199,7 +199,8 @@ class _ArrayRun(Run):
                 continue
             chosen = chosen[~columns.staged[chosen]] if columns is self.values else chosen
             places = batch.arrays.places[slots[chosen]]
-            columns.fill(chosen, scale * self.shared[places] + 0.0)
+            numbers = scale * self.shared[places]
+            columns.fill(chosen, numbers + 0.0 if self.reduce else numbers)
         if self.reduce:
             if batch.with_value:
                 self.values.fill(batch.lane_outputs, totals[batch.output_sums])

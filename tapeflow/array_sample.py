@@ -136,7 +136,9 @@ class ArraySample:
         values = self._sweep(workspace)
         results = workspace.next_results()
         for source, target in self.moves:
-            np.add(values[source], 0.0, out=results[target])
+            # Gradients have no negative zeros; values keep theirs.
+            zero = 0.0 if target.start >= len(self.tape.outputs) else -0.0
+            np.add(values[source], zero, out=results[target])
         self.failures.check(values, results)
 
     def read(self, leaves: Any, take: Callable[[Floats], None]) -> None:

@@ -36,6 +36,8 @@ class BatchProgram:
     """
 
     narrowest, widest = _NARROWEST, _WIDEST
+    n_signed: int | None = None
+    """How many leaves of the result are values, and not gradients; None for all."""
 
     def __init__(
         self,

@@ -128,8 +128,11 @@ class Run:
             self.recycler = Recycler()
         self.recycler.forget(rows)
         sizes = [leaf.size for leaf in tape.output_structure.leaves] if batch.with_value else []
-        self.values = Columns(rows, sizes, source.values, self.recycler, "values")
-        self.gradients = Columns(rows, batch.leaves, source.gradients, self.recycler, "gradients")
+        n_signed = len(sizes) if batch.n_signed is None else batch.n_signed
+        self.values = Columns(rows, sizes, source.values, self.recycler, "values", n_signed)
+        self.gradients = Columns(
+            rows, batch.leaves, source.gradients, self.recycler, "gradients", 0
+        )
         self.shared = self._new_shared()
         self.stop = np.zeros(1, np.int64)
         self.n_sums = self.ready.n_sums
@@ -313,7 +316,8 @@ class Run:
         shared_slots = tape.outputs[batch.shared_outputs]
         if batch.with_value:
             alone = batch.shared_outputs[~self.values.staged[batch.shared_outputs]]
-            self.values.fill(alone, scale * self.shared[tape.outputs[alone]])
+            numbers = scale * self.shared[tape.outputs[alone]]
+            self.values.fill(alone, numbers + 0.0 if self.reduce else numbers)
         if self.reduce:
             if batch.with_value:
                 self.values.fill(batch.lane_outputs, totals[batch.output_sums])
@@ -325,8 +329,7 @@ class Run:
         np.add.at(cotangents, shared_slots, scale)
         cotangents[program.boundary] += totals[batch.boundary_sums]
         self._execute_shared(program.shared_reverse, cotangents)
-        gradients = cotangents[batch.wanted[batch.shared_wanted]] + 0.0
-        self.gradients.fill(batch.shared_wanted, gradients)
+        self.gradients.fill(batch.shared_wanted, cotangents[batch.wanted[batch.shared_wanted]])
 
     def _totals(self) -> Floats:
         """The sum, or mean, of each reduced row over the whole batch."""

@@ -15,7 +15,7 @@ from tapeflow.addresses import (
 )
 from tapeflow.interpreter import JOB, fill_zero, run_code
 from tapeflow.jit import INT, VOID, compiled, helper
-from tapeflow.staging import gather_lanes, store_staged
+from tapeflow.staging import UNSIGNED, gather_lanes, store_staged
 from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_tile_out
 
 # A job of a batch. Tables have rows of three numbers: a place in the workspace, the address of
@@ -25,7 +25,7 @@ from tapeflow.tiles import add_group, copy_group, stream_group, turn_tile, turn_
 # and that of the other. What is SINGLE lies as float32 in the caller's arrays; rows are float64.
 # COLUMNS are inputs that lie there as in a row, DIRECT the gradients that kernels store there.
 # GATHERED are inputs read by an index, STAGED values that lie side by side (see `staging`), put in
-# order from the row STAGING on.
+# order from the row STAGING on. UNSIGNED is added to a result's place if its zeros become positive.
 (
     BATCH_LANES,
     BATCH_WIDTH,
@@ -168,7 +168,7 @@ def point_columns(job, cotangents, first, n, lanes):
     table = job[BATCH_DIRECT]
     store_int(cotangents - 8, job[BATCH_STREAM] and n == lanes)
     for k in range(job[BATCH_N_DIRECT]):
-        place = load_int(table + 24 * k)
+        place = load_int(table + 24 * k) & (UNSIGNED - 1)
         target = load_int(table + 24 * k + 8) + 8 * first
         if n != lanes:
             target = cotangents + 8 * lanes * place
@@ -176,26 +176,28 @@ def point_columns(job, cotangents, first, n, lanes):
 
 
 @helper()
-def store_row(target, row, stride, moved, n):
-    """Copy the numbers of a row out, from lane ``moved`` on."""
-    # Adding zero makes the sweeps' negative zeros positive.
+def store_row(target, row, stride, moved, n, zero):
+    """Copy the numbers of a row, plus a zero, out, from lane ``moved`` on.
+
+    Adding 0.0 makes the sweeps' negative zeros positive, and adding -0.0 changes nothing.
+    """
     if stride == 8:
         for lane in range(moved, n):
-            store_float(target, 8 * lane, load_float(row, 8 * lane) + 0.0)
+            store_float(target, 8 * lane, load_float(row, 8 * lane) + zero)
     else:
         for lane in range(moved, n):
-            store_float(target, stride * lane, load_float(row, 8 * lane) + 0.0)
+            store_float(target, stride * lane, load_float(row, 8 * lane) + zero)
 
 
 @helper()
-def store_single_row(target, row, stride, moved, n):
+def store_single_row(target, row, stride, moved, n, zero):
     """As `store_row`, to float32."""
     if stride == 4:
         for lane in range(moved, n):
-            store_single(target, 4 * lane, load_float(row, 8 * lane) + 0.0)
+            store_single(target, 4 * lane, load_float(row, 8 * lane) + zero)
     else:
         for lane in range(moved, n):
-            store_single(target, stride * lane, load_float(row, 8 * lane) + 0.0)
+            store_single(target, stride * lane, load_float(row, 8 * lane) + zero)
 
 
 @helper(apart=True)
@@ -208,7 +210,8 @@ def store_lanes(table, n_rows, size, rows, first, n, lanes, stream):
     while k < n_rows:
         tile = tile_from(table, n_rows, k, size)
         start = k if tile < 0 else tile
-        row = rows + 8 * lanes * load_int(table + 24 * start)
+        number = load_int(table + 24 * start)
+        row, zero = rows + 8 * lanes * (number & (UNSIGNED - 1)), 0.0 if number & UNSIGNED else -0.0
         stride = load_int(table + 24 * start + 16)
         target = load_int(table + 24 * start + 8) + first * stride
         k = start + (1 if tile < 0 else GROUP)
@@ -218,18 +221,18 @@ def store_lanes(table, n_rows, size, rows, first, n, lanes, stream):
             for lane in range(0, moved, GROUP):
                 place, source = target + stride * lane, row + 8 * lane
                 if size == 8:
-                    turn_tile_out(place, stride, source, 8 * lanes, False)
+                    turn_tile_out(place, stride, source, 8 * lanes, zero, False)
                 else:
-                    turn_tile_out(place, stride, source, 8 * lanes, True)
+                    turn_tile_out(place, stride, source, 8 * lanes, zero, True)
         elif stream and size == 8 and stride == 8 and target % 64 == 0:
             moved = n // GROUP * GROUP
             for lane in range(0, moved, GROUP):
-                stream_group(target + 8 * lane, row + 8 * lane)
+                stream_group(target + 8 * lane, row + 8 * lane, zero)
         for _ in range(k - start):
             if size == 8:
-                store_row(target, row, stride, moved, n)
+                store_row(target, row, stride, moved, n, zero)
             else:
-                store_single_row(target, row, stride, moved, n)
+                store_single_row(target, row, stride, moved, n, zero)
             row += 8 * lanes
             target += size
 

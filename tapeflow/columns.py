@@ -101,6 +101,8 @@ class Columns:
     """Results as columns, one for each slot, in an array of shape (rows, size) for each leaf.
 
     dtypes: of each leaf's array, float64 or float32; all float64 where there is a single row.
+    n_signed: of so many leaves zeros keep their sign, as those of values do; of gradients they are
+    positive.
     """
 
     def __init__(
@@ -110,8 +112,10 @@ class Columns:
         dtypes: Sequence[Any],
         recycler: Recycler,
         name: str,
+        n_signed: int,
     ) -> None:
         n = sum(sizes)
+        self._unsigned = np.repeat(np.arange(len(sizes)) >= n_signed, sizes).astype(np.bool_)
         self.staged = np.repeat(
             [
                 rows > 1 and staging.FEWEST <= size <= staging.MOST and dtype == np.float64
@@ -153,7 +157,8 @@ class Columns:
 
         The first is of the columns in float64, the second of those in float32.
         """
-        table = table_of(places, self.addresses[columns], self.strides[columns])
+        flags = staging.UNSIGNED * self._unsigned[columns]
+        table = table_of(places + flags, self.addresses[columns], self.strides[columns])
         return by_size(table, self.item_sizes[columns])
 
     def staged_table(self, places: Ints) -> Ints:
@@ -163,13 +168,15 @@ class Columns:
             size = array.shape[1]
             own = np.arange(first, first + size)
             if size and self.staged[first]:
-                head = np.array([[size, self.addresses[first], self.strides[first]]])
+                flag = staging.UNSIGNED * int(self._unsigned[first])
+                head = np.array([[size + flag, self.addresses[first], self.strides[first]]])
                 tables += [head, table_of(places[own], 0, 0)]
             first += size
         return np.concatenate(tables)
 
     def fill(self, columns: Ints, numbers: Floats) -> None:
         """Write one number down each of some columns."""
+        numbers = np.where(self._unsigned[columns], numbers + 0.0, numbers)
         if self._row is not None:
             self._row[columns] = numbers
             return

@@ -40,7 +40,7 @@ class PulledBatch(BatchProgram):
     def __init__(
         self, tape: Tape, n_values: int, lane: Flags, reduced: bool, with_value: bool = True
     ) -> None:
-        self._n_values = n_values if with_value else 0
+        self.n_signed = n_values if with_value else 0
         if not with_value:
             whole = tape.output_structure
             own = whole.leaves[n_values:]
@@ -52,7 +52,7 @@ class PulledBatch(BatchProgram):
     def run(
         self, source: Source, n_lanes: int, reduce: str | None
     ) -> tuple[list[Floats], list[Floats]]:
-        n = self._n_values
+        n = self.n_signed
         dtypes: list[Any] = [*list(source.values)[:n], *source.gradients]
         found, _ = super().run(replace(source, values=dtypes, gradients=[]), n_lanes, reduce)
         return found[:n], found[n:]

@@ -11,6 +11,9 @@ from tapeflow.tiles import stream_group, turn_rows
 FEWEST, MOST = GROUP, 64
 """Numbers of a sample that are staged: a tile at least, and no more than the cache has room for."""
 
+UNSIGNED = 1 << 32
+"""Added in a table to a result's place, or size, if a negative zero becomes a positive one."""
+
 
 @helper()
 def gather_lanes(table, n_rows, values, first, n, lanes):
@@ -85,15 +88,16 @@ def _gather_tile(row, row_step, source, stride, index, step):
 def store_staged(table, n_rows, values, shared, staging, first, n, lanes, stream):
     """Copy results of a block out that lie side by side for each sample.
 
-    table: for each such run how many numbers it has, the address of sample 0 and the bytes from
-    sample to sample, which are as many numbers; then a row for each number: its place, or ~ that of
-    a single number, in ``shared``, that all samples have. From ``staging`` on there is room for
-    twice as many rows.
+    table: for each such run how many numbers it has (with UNSIGNED or without), the address of
+    sample 0 and the bytes from sample to sample, which are as many numbers; then a row for each
+    number: its place, or ~ that of a single number, in ``shared``, that all samples have. From
+    ``staging`` on there is room for twice as many rows.
     """
     k = 0
     while k < n_rows:
         own = table + 24 * k
-        size, stride = load_int(own), load_int(own + 16)
+        size, stride = load_int(own) & (UNSIGNED - 1), load_int(own + 16)
+        zero = 0.0 if load_int(own) & UNSIGNED else -0.0
         target = load_int(own + 8) + first * stride
         k += 1 + size
         spread = staging + stride * lanes
@@ -108,12 +112,12 @@ def store_staged(table, n_rows, values, shared, staging, first, n, lanes, stream
                 # The last tile goes back over numbers that another has moved.
                 column = min(start, size - GROUP)
                 _turn(own, column, values, spread, staging + 8 * column, stride, lanes)
-            _copy_out(target, staging, stride * lanes, stream)
+            _copy_out(target, staging, stride * lanes, stream, zero)
         else:
             for j in range(size):
                 row = _row(own, values, spread, lanes, j)
                 for lane in range(n):
-                    number = load_float(row, 8 * lane) + 0.0
+                    number = load_float(row, 8 * lane) + zero
                     store_float(target, stride * lane + 8 * j, number)
 
 
@@ -136,12 +140,14 @@ def _row(table, values, spread, lanes, k):
 
 
 @helper()
-def _copy_out(target, staging, n_bytes, stream):
-    """Copy a whole number of lines; past the caches, if asked to, and where they begin with one."""
+def _copy_out(target, staging, n_bytes, stream, zero):
+    """Copy a whole number of lines; past the caches, if asked to, and where they begin with one.
+
+    zero: what is added, as in `blocks.store_row`.
+    """
     if stream and target % 64 == 0:
         for place in range(0, n_bytes, 8 * GROUP):
-            stream_group(target + place, staging + place)
+            stream_group(target + place, staging + place, zero)
     else:
-        # Adding zero makes the sweeps' negative zeros positive, as streaming does.
         for place in range(0, n_bytes, 8):
-            store_float(target, place, load_float(staging, place) + 0.0)
+            store_float(target, place, load_float(staging, place) + zero)

@@ -30,7 +30,7 @@ if config.DISABLE_JIT:
                 store_float(target + k * target_step, 8 * j, number)
 
     def turn_tile_out(
-        target: int, target_step: int, source: int, source_step: int, single: bool
+        target: int, target_step: int, source: int, source_step: int, zero: float, single: bool
     ) -> None:
         for j in range(GROUP):
             for k in range(GROUP):
@@ -39,9 +39,9 @@ if config.DISABLE_JIT:
                     target + k * target_step,
                 )
                 if single:
-                    store_single(place, 4 * j, number + 0.0)
+                    store_single(place, 4 * j, number + zero)
                 else:
-                    store_float(place, 8 * j, number + 0.0)
+                    store_float(place, 8 * j, number + zero)
 
     def turn_rows(target: int, target_step: int, offset: int, *rows: int) -> None:
         for j, row in enumerate(rows):
@@ -49,9 +49,9 @@ if config.DISABLE_JIT:
                 number = load_float(row, offset + 8 * k)
                 store_float(target + k * target_step, 8 * j, number)
 
-    def stream_group(target: int, source: int) -> None:
+    def stream_group(target: int, source: int, zero: float) -> None:
         for k in range(0, 8 * GROUP, 8):
-            store_float(target, k, load_float(source, k) + 0.0)
+            store_float(target, k, load_float(source, k) + zero)
 
     def nonzero_group(source: int) -> int:
         return sum(1 << k for k in range(GROUP) if load_float(source, 8 * k) != 0.0)
@@ -158,14 +158,20 @@ else:
             return builder.fpext(builder.load(place, align=4, typ=_SINGLES), _VECTOR)
 
         rows = _transposed(builder, [load(j) for j in range(GROUP)])
-        zero = ir.Constant(_VECTOR, [0.0] * GROUP)
+        zero = _everywhere(builder, args[4]) if out else None
         for j, row in enumerate(rows):
-            # Adding zero makes the sweeps' negative zeros positive.
             number = builder.fadd(row, zero) if out else row
             if out and single:
                 number = builder.fptrunc(number, _SINGLES)
             builder.store(number, at(target, target_step, j), align=4 if single else 8)
         return context.get_dummy_value()
+
+    def _everywhere(builder: Any, number: Any) -> Any:
+        """A number as a vector of it."""
+        kind = ir.VectorType(_INT32, GROUP)
+        nothing = ir.Constant(_VECTOR, ir.Undefined)
+        first = builder.insert_element(nothing, number, ir.Constant(_INT32, 0))
+        return builder.shuffle_vector(first, nothing, ir.Constant(kind, [0] * GROUP))
 
     def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
         """Eight vectors as the columns of what they were the rows of."""
@@ -201,14 +207,16 @@ else:
 
     def _turning(out: bool, args: Any) -> Any:
         """The typing and code of a transposition; its last argument is known to the compiler."""
-        if not isinstance(args[4], types.Literal):
+        *addresses, last = args
+        if not isinstance(last, types.Literal):
             return None
-        single = bool(args[4].literal_value)
+        single = bool(last.literal_value)
 
         def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             return _turn(context, builder, values, out, single)
 
-        return types.void(*[types.int64] * 4, args[4]), emit
+        kinds = [types.float64 if k == 4 else types.int64 for k in range(len(addresses))]
+        return types.void(*kinds, last), emit
 
     @intrinsic(prefer_literal=True)
     def turn_tile(
@@ -222,27 +230,28 @@ else:
 
     @intrinsic(prefer_literal=True)
     def turn_tile_out(
-        typing: Any, target: Any, target_step: Any, source: Any, source_step: Any, single: Any
-    ) -> Any:
-        """As `turn_tile`, with zero added to each number.
+        typing: Any, target: Any, target_step: Any, source: Any, source_step: Any, zero: Any,
+        single: Any,
+    ) -> Any:  # fmt: skip
+        """As `turn_tile`, with a zero of either sign added to each number.
 
         single: the target has float32, the source float64.
         """
-        return _turning(True, (target, target_step, source, source_step, single))
+        return _turning(True, (target, target_step, source, source_step, zero, single))
 
     @intrinsic
-    def stream_group(typing: Any, target: Any, source: Any) -> Any:
-        """Store a group plus zero past the caches, at a multiple of 64 bytes."""
+    def stream_group(typing: Any, target: Any, source: Any, zero: Any) -> Any:
+        """Store a group plus a zero past the caches, at a multiple of 64 bytes."""
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             value = builder.load(_at(builder, args[1]), align=8, typ=_VECTOR)
-            number = builder.fadd(value, ir.Constant(_VECTOR, [0.0] * GROUP))
+            number = builder.fadd(value, _everywhere(builder, args[2]))
             store = builder.store(number, _at(builder, args[0]), align=64)
             once = builder.module.add_metadata([ir.Constant(_INT32, 1)])
             store.set_metadata("nontemporal", once)
             return context.get_dummy_value()
 
-        return types.void(types.int64, types.int64), emit
+        return types.void(types.int64, types.int64, types.float64), emit
 
     @intrinsic
     def sum_rows(typing: Any, target: Any, source: Any, stride: Any, n: Any) -> Any:

@@ -368,3 +368,36 @@ def test_an_input_that_is_an_output_has_its_gradient() -> None:
         slopes = tpf.vmap(tpf.grad(lambda x, y: x, (0, 1)))(x, y)
     assert identical(slopes[0], np.ones(100))
     assert identical(slopes[1], np.zeros(100))
+
+
+@pytest.mark.parametrize("n", [1, 8, 100])
+@pytest.mark.parametrize("width", [None, 3, 8, 12, 100])
+def test_zeros_have_the_sign_that_one_sample_has(n: int, width: int | None) -> None:
+    """Values keep it, whatever way they are stored by; gradients have positive zeros."""
+    x = np.random.default_rng(n).standard_normal(n if width is None else (n, width))
+
+    def f(x: Any) -> Any:
+        return x * -0.0, np.tanh(x), -1.0 * np.abs(0.0)
+
+    def own_rule(x: Any) -> Any:
+        # Its gradients are values of its pullback.
+        return g(x) if width is None else g(x[0]) + x[1]
+
+    g = tpf.custom_vjp(lambda x: x * -0.0)
+    g.defvjp(lambda x: (x * -0.0, None), lambda _, flowing: (flowing * -0.0,))
+    for dtype in (np.float64, np.float32):
+        values = tpf.vmap(f)(x.astype(dtype))
+        for k, own in enumerate(x.astype(dtype)):
+            assert identical(values[0][k], f(own)[0])
+            for value, one in zip(values, tpf.function(f)(own), strict=True):
+                assert np.array_equal(np.signbit(value[k]), np.signbit(one))
+            assert np.signbit(values[2][k])
+    for slopes in (
+        tpf.vmap(tpf.grad(lambda x: np.sum(f(x)[0])))(x),
+        tpf.vmap(tpf.grad(own_rule))(x),
+        tpf.vmap(tpf.grad(lambda w, x: np.sum(w * x) * -0.0), (None, 0))(x[0], x),
+    ):
+        assert not np.signbit(slopes).any()
+    one = np.array([tpf.grad(own_rule)(own) for own in (x.tolist() if width is None else x)])
+    assert not np.signbit(one).any()
+    assert not np.signbit(tpf.vmap(lambda x: x * -0.0, reduce="sum")(x)).any()

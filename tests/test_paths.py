@@ -165,6 +165,23 @@ def test_no_lane_sees_a_branch_that_it_does_not_take() -> None:
     assert np.array_equal(slope, [1.0, 0.0, 0.0, 0.5])
 
 
+def test_a_zero_takes_its_sign_along_the_tree() -> None:
+    def f(x: Any) -> Any:
+        y = x * 0.0
+        if x > 5.0:
+            return x
+        return x * x if 1.0 / y > 0.0 else -x
+
+    # So many that they walk from guard to guard, and hand y on.
+    x = np.random.default_rng(0).uniform(-10.0, 10.0, 1000)
+    expected = np.where(x > 5.0, x, np.where(x > 0.0, x * x, -x))
+    mapped = tpf.vmap(tpf.value_and_grad(f))
+    for _ in range(3):
+        values, slopes = mapped(x)
+        assert np.array_equal(values, expected)
+        assert np.array_equal(slopes, np.where(x > 5.0, 1.0, np.where(x > 0.0, 2.0 * x, -1.0)))
+
+
 def test_nan_is_true_and_compares_false_as_in_python() -> None:
     f = tpf.function(lambda x: 1.0 + 0.0 * x if x > 0 else (2.0 if x else 3.0))
     assert [f(x) for x in (np.nan, 0.0, -1.0)] == [2.0, 3.0, 2.0]

@@ -63,6 +63,19 @@ def _heaviside(x: Any, at_zero: Any) -> Any:
     )
 
 
+def _floor_divide(x: Any, y: Any) -> Any:
+    quotient = _op("div", x, y)
+    if isinstance(y, (int, float)) and math.frexp(abs(y))[0] == 0.5:
+        return _op("floor", quotient)  # dividing by a power of two rounds nothing
+    # As 5.0 // 0.1 is 49.0, though 5.0 / 0.1 is rounded to 50.0.
+    exact = _op("round", _op("div", _op("sub", x, _op("mod", x, y)), y))
+    found = _op("floor", quotient)
+    found = _op("where", _op("equal", found, exact), found, exact)
+    if isinstance(y, (int, float)) and y:
+        return found
+    return _op("where", _op("equal", y, 0.0), quotient, found)
+
+
 def _divmod(x: Any, y: Any) -> Any:
     return np.floor_divide(x, y), np.mod(x, y)
 
@@ -71,7 +84,7 @@ UFUNCS.update(
     logaddexp=_logaddexp,
     logaddexp2=lambda x, y: _logaddexp(x * _LN2, y * _LN2) / _LN2,
     exp2=lambda x: _op("pow", 2.0, x),
-    floor_divide=lambda x, y: _op("floor", _op("div", x, y)),
+    floor_divide=_floor_divide,
     divmod=_divmod,
     fmax=_fmax,
     fmin=_fmin,
@@ -160,7 +173,24 @@ def sinc(x: Any) -> Any:
 
 @stands_for("isclose")
 def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
-    return np.abs(a - b) <= atol + rtol * np.abs(b)
+    near = (np.abs(a - b) <= atol + rtol * np.abs(b)) & np.isfinite(b)
+    same = near | (a == b)  # infinities of one sign too
+    return same | (np.isnan(a) & np.isnan(b)) if equal_nan else same
+
+
+@stands_for("allclose")
+def allclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Any:
+    return np.all(isclose(a, b, rtol, atol, equal_nan))
+
+
+@stands_for("array_equal")
+def array_equal(a: Any, b: Any, equal_nan: bool = False) -> Any:
+    if np.shape(a) != np.shape(b):
+        return False
+    same = a == b
+    return np.all(same | (np.isnan(a) & np.isnan(b)) if equal_nan else same)
 
 
 @stands_for("round", "around")

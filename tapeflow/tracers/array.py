@@ -313,6 +313,12 @@ class TracedArray:
     def __rfloordiv__(self, other: Any) -> Any:
         return np.floor_divide(other, self)
 
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
     def __matmul__(self, other: Any) -> Any:
         return np.matmul(self, other)
 

@@ -100,10 +100,16 @@ class Tracer:
         return self._pow(exponent)
 
     def __floordiv__(self, other: Any) -> Any:
-        return np.floor(self / other)
+        return np.floor_divide(self, other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return np.floor(other / self)
+        return np.floor_divide(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     def __invert__(self) -> Any:
         return 1.0 - self

@@ -100,3 +100,43 @@ def test_batches_are_one_sample_after_the_other(name: str) -> None:
         assert np.allclose(values[k], value, rtol=2.0**-40, atol=2.0**-40)
         for own, alone in zip(gradients, gradient, strict=True):
             assert np.allclose(own[k], alone, rtol=2.0**-30, atol=2.0**-30)
+
+
+def test_floor_division_rounds_as_pythons() -> None:
+    spread = np.random.default_rng(0).uniform(-50.0, 50.0, 500)
+    x = np.concatenate([np.arange(-60, 61) * 0.1, spread, [0.0, -0.0, 1e300]])
+    for y in (0.1, 0.3, -0.7, 2.0, -4.0, 3):
+        assert np.array_equal(tpf.vmap(lambda x, y=y: x // y)(x), x // y)
+        assert np.array_equal(tpf.function(lambda x, y=y: np.floor_divide(x, y))(x), x // y)
+        one = tpf.function(lambda x, y=y: divmod(x, y))
+        assert one(5.0) == divmod(5.0, y)
+    divide = tpf.vmap(lambda x, y: x // y)
+    with np.errstate(all="ignore"):
+        for y in (0.0, -0.0, 0.1, 7.0):
+            expected = np.floor_divide(x, y)
+            assert np.array_equal(divide(x, np.full(x.shape, y)), expected, equal_nan=True)
+    assert tpf.function(lambda x: divmod(7.0, x))(2.0) == (3.0, 1.0)
+    a = np.array([5.5, -5.5])
+    assert np.array_equal(tpf.function(lambda x: divmod(x, 2.0))(a), divmod(a, 2.0))
+
+
+def test_nearness_decides_as_in_numpy() -> None:
+    wild = np.array([1.0, 1.0 + 1e-9, 1.1, np.inf, -np.inf, np.nan])
+    for b in (1.0, np.inf, np.nan):
+        for options in ({}, {"equal_nan": True}, {"rtol": 0.2}):
+            for function in (np.isclose, np.allclose):
+                found = tpf.function(lambda a, f=function, o=options, b=b: f(a, b, **o))(wild)
+                assert np.array_equal(found, function(wild, b, **options))
+    for b in (np.ones(2), np.ones(3), np.array([1.0, 2.0])):
+        assert tpf.function(lambda a, b=b: np.array_equal(a, b))(np.ones(2)) == np.array_equal(
+            np.ones(2), b
+        )
+
+    def root(a: Any) -> Any:
+        x, before = a, 0.0 * a
+        while not np.allclose(x, before, rtol=1e-12):
+            x, before = 0.5 * (x + a / x), x
+        return x
+
+    slopes = tpf.grad(lambda a: np.sum(root(a)))(np.array([4.0, 100.0]))
+    assert np.allclose(slopes, [0.25, 0.05], rtol=1e-9)

@@ -33,6 +33,11 @@ class Pattern:
     def nnz(self) -> int:
         return len(self.indices)
 
+    def equals(self, other: "Pattern") -> bool:
+        """Whether it has the same entries."""
+        same = np.array_equal(self.starts, other.starts)
+        return same and np.array_equal(self.indices, other.indices)
+
     @cached_property
     def transposed(self) -> "Pattern":
         from tapeflow.sparsity.walks import transposed

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow.errors import GuardError, StructureError
+from tapeflow.lanes import Lanes, find_paths, put
 from tapeflow.recorded import flatten_args
 from tapeflow.sparsity.compressed import Compressed, as_array
 from tapeflow.sparsity.entrywise import Entrywise
@@ -160,15 +161,16 @@ class SparsePlan:
     def batch(self, *args: Any, in_axes: Any = 0) -> Floats:
         """The entries at many points, shape (points, nnz).
 
-        in_axes: as in ``tpf.vmap``. Row k goes into a matrix by ``plan.matrix(entries[k])``. Raises
-        GuardError where a point takes another branch of the function than the first.
+        in_axes: as in ``tpf.vmap``. Row k goes into a matrix by ``plan.matrix(entries[k])``. Where
+        the function branches each point takes its own path; raises GuardError where the matrix has
+        another structure there than at the first point.
 
         >>> plan = tpf.sparse_jacobian(lambda x: x**2, np.ones(2))
         >>> plan.batch(np.array([[1.0, 2.0], [3.0, 4.0]]))
         array([[2., 4.],
                [6., 8.]])
         """
-        leaves, _, traced = flatten_args(args)
+        leaves, treedef, traced = flatten_args(args)
         if traced:
             self._subject.tape(args)  # which refuses
         axes = batch_axes(args, in_axes, leaves, self._subject.name)
@@ -176,17 +178,26 @@ class SparsePlan:
             leaf if axis is None else np.take(leaf, 0, axis)
             for leaf, axis in zip(leaves, axes, strict=True)
         ]
-        prepared, _ = self._at(flatten_args(args)[1].unflatten(first))
+        prepared, _ = self._at(treedef.unflatten(first))
+        n = next(np.shape(x)[a] for x, a in zip(leaves, axes, strict=True) if a is not None)
         if not prepared.pattern.nnz:
-            n = next(np.shape(x)[a] for x, a in zip(leaves, axes, strict=True) if a is not None)
             return np.empty((n, 0))
-        try:
+        tree = self._subject.recorded.tree(first, treedef)
+        if tree.plain is not None:
             return prepared.way.batch(leaves, axes)
-        except GuardError:
-            raise GuardError(
-                f"{self._subject.name} takes another branch at some point than at the first, and "
-                "has another pattern there: evaluate the plan point by point"
-            ) from None
+        lanes, found = Lanes(leaves, axes, n), np.empty((n, prepared.pattern.nnz))
+        for path, own in find_paths(tree, lanes, None) if n else []:
+            there, points = self._prepare(path.tape), leaves
+            if not there.pattern.equals(prepared.pattern):
+                point = 0 if own is None else own[0]
+                raise GuardError(
+                    f"{self._subject.name} takes another branch at point {point} than at the "
+                    "first, and has another pattern there: evaluate the plan point by point"
+                )
+            if own is not None:
+                points = lanes.chosen(own, [leaf.size for leaf in path.tape.input_structure.leaves])
+            put(there.way.batch(points, axes), own, found)
+        return found
 
     def matrix(self, data: Any) -> Any:
         """Entries, shape (nnz,), as a csr_array of the plan's structure."""

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapeflow.errors import StructureError, TracingError
+from tapeflow.paths import Tree
 from tapeflow.recorded import Recorded
 from tapeflow.recorder import Recorder
 from tapeflow.sparsity.assembly import Assembly
+from tapeflow.sparsity.by_path import ByPath
 from tapeflow.sparsity.compressed import Compressed, as_array
 from tapeflow.sparsity.elements import Elements
 from tapeflow.sparsity.gathered import Checked, Gathered
@@ -42,7 +44,7 @@ def scatter_jacobian(
 
     Rows of the Jacobian are the residuals, element by element. Columns are the unknowns: argument
     by argument, leaf by leaf, flattened. The residuals of an element are taken to depend on all
-    its unknowns.
+    its unknowns. A function that branches takes its own path at each element.
 
     Returns a plan: ``plan(*args)`` is a ``scipy.sparse.csr_array``. Raises StructureError for
     indices that do not fit the arguments, and IndexError for one out of range.
@@ -86,13 +88,14 @@ class ScatterPlan:
         self._recorded = Recorded(function)
         self.__name__ = f"scatter jacobian of {self._recorded.name}"
         self._elements = Elements(self._recorded.name, indices, example)
-        self._tape = self._tape_at(self._elements.leaves(example))
-        self._programs = _Programs(self._tape, self._elements)
+        self._tree: Tree | None = None
+        self._tree, self._programs = self._programs_at(self._elements.leaves(example))
         self._assembly = Assembly(self._elements, self._programs.n_rows)
 
     def __call__(self, *args: Any) -> Any:
         """The Jacobian, as a csr_array. Raises StructureError for arguments of other shapes."""
-        return self._assembly.pattern.matrix(self.data(*args))
+        data = self.data(*args)  # first, as the structure may be another at these arguments
+        return self._assembly.pattern.matrix(data)
 
     def data(self, *args: Any) -> Floats:
         """The Jacobian's entries alone, shape (nnz,), in the order of ``indices``."""
@@ -188,32 +191,30 @@ class ScatterPlan:
         programs = self._programs
         return blocks.reshape(self._elements.n, programs.n_rows, programs.n_columns)
 
-    def _tape_at(self, leaves: list[Any]) -> Tape:
+    def _programs_at(self, leaves: list[Any]) -> tuple[Tree, "_Programs | ByPath"]:
+        """The function's tapes, and its programs at some arguments: those at hand if they fit."""
         sample = self._elements.sample(leaves)
-        tape = self._recorded.tape(sample, self._elements.treedef)
-        if len(tape.input_structure.leaves) != len(sample):
+        tree = self._recorded.tree(sample, self._elements.treedef)
+        if tree.captures:
             raise TracingError(
                 f"{self._recorded.name} uses a traced value of an enclosing function: "
                 "pass it as an argument"
             )
+        tape = tree.settle(sample).tape if tree.plain is None else tree.plain
         if not len(tape.outputs):
             raise StructureError(f"{self._recorded.name} returns no residuals: return numbers")
-        if len(tape.guards):
-            line = tape.sources[int(tape.guards.locations[0])]
-            raise TracingError(
-                f"{self._recorded.name} decides on a value ({line}), and all elements of a "
-                "scattered problem take one way: use tpf.where"
-            )
-        return tape
+        if tree is self._tree and self._programs.n_rows == len(tape.outputs):
+            return tree, self._programs
+        if tree.plain is not None:
+            return tree, _Programs(tape, self._elements)
+        return tree, ByPath(self._recorded.function, self._elements, len(tape.outputs))
 
     def _at(self, args: tuple[Any, ...]) -> list[Any]:
-        """The leaves of some arguments; the programs are those of the tape for them."""
+        """The leaves of some arguments; the programs are those of the function as it is now."""
         leaves = self._elements.leaves(args)
-        tape = self._tape_at(leaves)
-        if tape is not self._tape:
-            self._tape, self._programs = tape, _Programs(tape, self._elements)
-            if self._programs.n_rows != self._assembly.n_rows:
-                self._assembly = Assembly(self._elements, self._programs.n_rows)
+        self._tree, self._programs = self._programs_at(leaves)
+        if self._programs.n_rows != self._assembly.n_rows:
+            self._assembly = Assembly(self._elements, self._programs.n_rows)
         return leaves
 
 

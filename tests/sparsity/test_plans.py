@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tapeflow as tpf
 from tapeflow.sparsity import compressed
-from tests.strategies import numbers
+from tests.strategies import identical, numbers
 
 MODES = ["auto", "forward", "reverse", "both"]
 SYMMETRIC = ["auto", "star", "acyclic", "forward"]
@@ -172,8 +172,22 @@ def test_a_branch() -> None:
         [2.0, 1.0, 3.0, 2.0],
         [4.0, 2.0, 6.0, 4.0],
     ]
-    with pytest.raises(tpf.GuardError, match="f takes another branch at some point"):
+    with pytest.raises(tpf.GuardError, match="f takes another branch at point 1 than at the first"):
         plan.batch(np.stack([x, -x]))
+
+
+def test_a_batch_takes_each_points_own_path() -> None:
+    def f(x: Any) -> Any:
+        return x[:-1] * x[1:] if x[0] > 0.0 else x[:-1] * np.sin(x[1:]) + x[1:] ** 2
+
+    points = np.random.default_rng(0).normal(size=(40, 4))
+    jacobian = tpf.sparse_jacobian(f, points[0])
+    hessian = tpf.sparse_hessian(lambda x: np.sum(f(x) * f(x)), points[0])
+    for plan in (jacobian, hessian):
+        found = plan.batch(points)
+        assert all(identical(found[k], plan.data(own)) for k, own in enumerate(points))
+        assert identical(plan.batch(points[::-1])[::-1], found)
+        assert identical(plan.batch(np.asfortranarray(points.T), in_axes=1), found)
 
 
 def test_repr() -> None:

@@ -225,12 +225,45 @@ def test_no_elements() -> None:
     assert plan.normal_equations(np.ones(3)).matrix.toarray().tolist() == [[0.0] * 3] * 3
 
 
-def test_a_branch_is_refused() -> None:
-    def f(x: Any) -> Any:
-        return x * x if x > 0.0 else -x
+def test_each_element_takes_its_own_path() -> None:
+    def f(p: Any, q: Any, scale: float, y: Any) -> Any:
+        r = p[0] * q - scale * y
+        if abs(r) < 0.5:
+            return r * p[1], r
+        return np.sign(r) * (np.sqrt(abs(r)) + p[1]), q * q
 
-    with pytest.raises(tpf.TracingError, match=r"f decides on a value \(test_scatter.py:\d+\)"):
-        tpf.scatter_jacobian(f, (np.zeros(2, int),), np.ones(1))
+    rng = np.random.default_rng(3)
+    index, other = rng.integers(0, 4, 50), rng.integers(0, 6, 50)
+    args = rng.uniform(-1, 1, (4, 2)), rng.uniform(-1, 1, 6), 0.5, rng.uniform(-1, 1, 50)
+    check(f, (index, other, None, None), args, [(0, whole), (1, whole)])
+
+    def edge(x: Any) -> Any:
+        return x[0] * x[1] if x[0] > x[1] else x[0] - x[1]
+
+    check(edge, (np.array([[0, 1], [1, 2], [3, 2], [4, 4], [4, 0]]),), (rng.normal(size=5),),
+          [(0, whole)])  # fmt: skip
+    none = np.empty(0, int)
+    assert tpf.scatter_jacobian(lambda x: x if x > 0 else -x, (none,), np.ones(3))(
+        np.ones(3)
+    ).shape == (0, 3)
+
+
+def test_a_function_that_branches_is_recorded_anew() -> None:
+    limit = 0.0
+
+    def f(x: Any) -> Any:
+        return x * x if x > limit else -x
+
+    x, index = np.array([1.0, 2.0, -3.0]), np.arange(3)
+    plan = tpf.scatter_jacobian(f, (index,), x)
+    assert plan(x).data.tolist() == [2.0, 4.0, -1.0]
+    limit = 1.5
+    assert plan(x).data.tolist() == [-1.0, 4.0, -1.0]
+    ragged = tpf.scatter_jacobian(lambda x: (x, x) if x > 0.0 else x, (index,), x)
+    with pytest.raises(tpf.StructureError, match="different structures or shapes"):
+        ragged(x)
+    assert ragged(-abs(x)).shape == (3, 3)
+    assert ragged(abs(x)).shape == (6, 3)
 
 
 def test_wrong_calls() -> None:

@@ -49,9 +49,10 @@ class Branching:
         leaves: Sequence[Any],
         reduce: str | None,
         with_value: bool,
+        signed: bool = True,
     ) -> None:
         self.tree, self.axes, self.parts, self.reduce = tree, axes, parts, reduce
-        self.with_value = with_value
+        self.with_value, self._signed = with_value, signed
         # Only their shapes and types matter.
         self._like = [np.empty(np.shape(x), getattr(x, "dtype", np.float64)) for x in leaves]
         self._favourite: Path | None = None
@@ -68,7 +69,7 @@ class Branching:
         key = (path, name, reduce)
         plan = self._plans.get(key)
         if plan is None:
-            plan = Plan(self.axes, tape, self.parts, self._like, reduce, with_value)
+            plan = Plan(self.axes, tape, self.parts, self._like, reduce, with_value, self._signed)
             self._plans[key] = plan
         return plan
 

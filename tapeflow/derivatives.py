@@ -190,6 +190,11 @@ class Jacobian(WithPaths):
         """What knows the arguments to differentiate in."""
         return self._gradient
 
+    @property
+    def signed(self) -> bool:
+        """Whether zeros among the results keep their sign: where some are values."""
+        return self._gradient.has_aux
+
     def __call__(self, *args: Any) -> Any:
         point = Point(self._gradient.nested, args, self._gradient.has_aux, real=False)
         parts = self._gradient.parts(point.structure)

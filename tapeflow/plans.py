@@ -50,8 +50,12 @@ def batch_program(
     leaves: Sequence[Any],
     reduced: bool,
     with_value: bool,
+    signed: bool = True,
 ) -> "BatchProgram":
-    """The tape's program for batches whose samples lie along these axes of the leaves."""
+    """The tape's program for batches whose samples lie along these axes of the leaves.
+
+    signed: the results are values, whose zeros keep their sign, and not derivatives.
+    """
     columns = np.zeros(tape.n_inputs, np.bool_)
     if not reduced:
         # Gradients of single numbers lie as columns; those of an array side by side.
@@ -61,6 +65,7 @@ def batch_program(
     key = (
         "batch",
         with_value,
+        signed,
         columns.tobytes(),
         tuple(axis is not None for axis in axes),
         reduced,
@@ -69,6 +74,8 @@ def batch_program(
     program: BatchProgram | None = tape.prepared.get(key)
     if program is None:
         program = _program(tape, axes, parts, columns, reduced, with_value)
+        if not signed:
+            program.n_signed = 0
         tape.prepared[key] = program
     return program
 
@@ -117,7 +124,7 @@ _Layout = tuple[Ints, Ints]
 class Plan:
     """Calls with arguments of certain shapes: their axes, the tape and its program.
 
-    parts: what to differentiate in. reduce: as in ``tpf.vmap``.
+    parts: what to differentiate in. reduce: as in ``tpf.vmap``. signed: as in `batch_program`.
     """
 
     def __init__(
@@ -128,9 +135,12 @@ class Plan:
         leaves: Sequence[Any],
         reduce: str | None,
         with_value: bool,
+        signed: bool = True,
     ) -> None:
         self.axes, self.tape, self.parts, self.reduce = axes, tape, parts, reduce
-        self.batch = batch_program(tape, axes, parts, leaves, reduce is not None, with_value)
+        self.batch = batch_program(
+            tape, axes, parts, leaves, reduce is not None, with_value, signed
+        )
         self.widths = widths(tape, parts)
         structure = tape.input_structure
         self._sizes = [leaf.size for leaf in structure.leaves]

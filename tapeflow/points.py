@@ -59,7 +59,11 @@ class Point:
 
     def run(self, transform: Any, wanted: Sequence[bool], seed: Any) -> list[Any]:
         """The results of the tape that a transform makes, as the pullback is, at the point."""
-        return evaluate(self.made(transform, wanted), [*self.leaves, seed])
+        results = evaluate(self.made(transform, wanted), [*self.leaves, seed])
+        if any(map(is_traced, results)):
+            return results
+        # As gradients, derivatives have no negative zeros.
+        return [*results[: self.n_outputs], *(x + 0.0 for x in results[self.n_outputs :])]
 
     def series(self, direction: Any, order: int) -> list[Any]:
         """The Taylor coefficients up to ``order`` along a direction, in the value's structure."""
@@ -94,7 +98,8 @@ class Point:
 
             each.__name__ = tape.name
 
-            self.tape.prepared[key] = vmap(each, (*[None] * len(self.leaves), 0))
+            mapped = self.tape.prepared[key] = vmap(each, (*[None] * len(self.leaves), 0))
+            mapped.signed = False
         found: list[Any] = self.tape.prepared[key](*self.leaves, seeds)
         return found
 

@@ -69,6 +69,8 @@ class Mapped(WithPaths):
         self.__wrapped__ = self.recorded.function
         self._in_axes = in_axes
         self._reduce = reduce
+        self.signed = getattr(function, "signed", True)
+        """Whether zeros among the results keep their sign: not where they are derivatives."""
         self._plans: dict[Any, tuple[Plan | Branching, int]] = {}
 
     def __call__(self, *args: Any) -> Any:
@@ -163,8 +165,10 @@ class Mapped(WithPaths):
             parts = chosen
         with_value = self._gradient is None or self._gradient.needs_value
         if tree.plain is None:
-            return Branching(tree, axes, parts, leaves, self._reduce, with_value), n_lanes
-        return Plan(axes, tree.plain, parts, leaves, self._reduce, with_value), n_lanes
+            found = Branching(tree, axes, parts, leaves, self._reduce, with_value, self.signed)
+            return found, n_lanes
+        plan = Plan(axes, tree.plain, parts, leaves, self._reduce, with_value, self.signed)
+        return plan, n_lanes
 
     # Arguments.
 

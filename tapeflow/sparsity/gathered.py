@@ -71,6 +71,7 @@ class Gathered:
         else:
             leaves = [False] * len(tape.input_structure.leaves)
             self.program = ArrayBatch(tape, self.lane, leaves, False)
+        self.program.n_signed = 0
 
     def __call__(self, leaves: Sequence[Any]) -> list[Floats]:
         """Each leaf of the result, shape (elements, its size)."""

@@ -14,6 +14,9 @@ FEWEST, MOST = GROUP, 64
 UNSIGNED = 1 << 32
 """Added in a table to a result's place, or size, if a negative zero becomes a positive one."""
 
+PART = 16
+"""Lanes that are put in order before they are stored: few, to be stored from the first cache."""
+
 
 @helper()
 def gather_lanes(table, n_rows, values, first, n, lanes):
@@ -108,11 +111,14 @@ def store_staged(table, n_rows, values, shared, staging, first, n, lanes, stream
                 for lane in range(lanes):
                     store_float(spread + 8 * lanes * j, 8 * lane, number)
         if n == lanes:
-            for start in range(0, size, GROUP):
-                # The last tile goes back over numbers that another has moved.
-                column = min(start, size - GROUP)
-                _turn(own, column, values, spread, staging + 8 * column, stride, lanes)
-            _copy_out(target, staging, stride * lanes, stream, zero)
+            for lane in range(0, lanes, PART):
+                count, half = min(PART, lanes - lane), staging + stride * PART * (lane // PART % 2)
+                for start in range(0, size, GROUP):
+                    # The last tile goes back over numbers that another has moved.
+                    column = min(start, size - GROUP)
+                    place = half + 8 * column
+                    _turn(own, column, values, spread, lanes, place, stride, lane, count)
+                _copy_out(target + stride * lane, half, stride * count, stream, zero)
         else:
             for j in range(size):
                 row = _row(own, values, spread, lanes, j)
@@ -122,14 +128,14 @@ def store_staged(table, n_rows, values, shared, staging, first, n, lanes, stream
 
 
 @helper()
-def _turn(table, k, values, spread, staging, stride, lanes):
-    """Eight rows, from number k on, as columns."""
+def _turn(table, k, values, spread, lanes, staging, stride, first, count):
+    """Eight rows, from number k on, as columns, of some lanes."""
     a, b = _row(table, values, spread, lanes, k), _row(table, values, spread, lanes, k + 1)
     c, d = _row(table, values, spread, lanes, k + 2), _row(table, values, spread, lanes, k + 3)
     e, f = _row(table, values, spread, lanes, k + 4), _row(table, values, spread, lanes, k + 5)
     g, h = _row(table, values, spread, lanes, k + 6), _row(table, values, spread, lanes, k + 7)
-    for lane in range(0, lanes, GROUP):
-        turn_rows(staging + stride * lane, stride, 8 * lane, a, b, c, d, e, f, g, h)
+    for lane in range(0, count, GROUP):
+        turn_rows(staging + stride * lane, stride, 8 * (first + lane), a, b, c, d, e, f, g, h)
 
 
 @helper(INT)

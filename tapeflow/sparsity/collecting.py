@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tapeflow.jit import compiled
+from tapeflow.jit import INDICES, compiled, helper
 
 
-@compiled()
+@helper(INDICES, apart=True)
 def counted(keys, order, n):
     """The order of some keys below n; those that are equal stay as they are in an order."""
     place = np.zeros(n + 1, np.int64)

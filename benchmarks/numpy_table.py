@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import tapeflow as tpf
+from tapeflow.meanings import SPECIAL
 from tapeflow.ops import BY_UFUNC
 from tapeflow.tracers.protocol import FUNCTIONS, HINTS, METHODS, UFUNCS
 
@@ -88,7 +88,7 @@ def page() -> str:
         "## `scipy.special` and `scipy.linalg`",
         "",
         "As ufuncs of `scipy.special` or from `tpf.special`: "
-        + ", ".join(f"`{name}`" for name in tpf.special._UFUNC_NAMES)
+        + ", ".join(f"`{name}`" for name in SPECIAL)
         + ". From `tpf.special` alone, as SciPy's are no ufuncs: `logsumexp`, `softmax`, "
         "`log_softmax`, `polygamma`. From `tpf.linalg`: `solve_triangular`, `cho_factor`, "
         "`cho_solve`, `expm`.",

@@ -19,6 +19,7 @@ NAMES = (
     "derivatives",
     "scaling",
     "files",
+    "see",
 )
 
 

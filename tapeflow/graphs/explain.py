@@ -26,7 +26,7 @@ from tapeflow.graphs.unroll import Apart, TooLong, unrolled
 from tapeflow.ops import Op
 from tapeflow.programs import sample_program
 from tapeflow.structure import Floats
-from tapeflow.tape import Tape
+from tapeflow.tape import Location, Tape
 
 MOST_GATES = 3_000
 """Gates of a page: more than anyone steps through."""
@@ -223,10 +223,7 @@ class _Builder:
                 [isolated(name), int(slot)]
                 for name, slot in zip(_output_names(tape), tape.outputs.tolist(), strict=True)
             ],
-            "sources": [
-                [isolated(str(place)), linecache.getline(place.file, place.line).strip()[:100]]
-                for place in tape.sources
-            ],
+            "sources": [[isolated(str(place)), isolated(_code(place))] for place in tape.sources],
             "guards": [
                 [int(slot), _json(float(x)), isolated(tape.guard_name(k))]
                 for k, (slot, x) in enumerate(
@@ -246,6 +243,10 @@ class _Builder:
 def _coarser(tape: Tape) -> str:
     lines = len({place[:2] for place in tape.sources})
     return "line" if lines <= GATES // 4 else "function"
+
+
+def _code(place: Location) -> str:
+    return linecache.getline(place.file, place.line).strip()[:100]
 
 
 _SHOWN = 4

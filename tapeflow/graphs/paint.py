@@ -45,9 +45,15 @@ def _paint(axes: Any, item: Item) -> None:
     if isinstance(item, Text):
         _text(axes, item)
     elif isinstance(item, Stroke):
-        axes.add_patch(_stroke(item))
+        _patch(axes, _stroke(item))
     else:
-        axes.add_patch(_box(item))
+        _patch(axes, _box(item))
+
+
+def _patch(axes: Any, patch: Any) -> None:
+    # Not add_patch: it looks for the patch's extent, which takes longer than painting it.
+    patch.set_transform(axes.transData)
+    axes.add_artist(patch)
 
 
 def _text(axes: Any, item: Text) -> None:

@@ -27,13 +27,13 @@ def neuron(w: Any, x: Any) -> Any:
     return tpf.sigmoid(w[0] * x[0] + w[1] * x[1] + w[2])
 
 
-def mixed(*values: Any) -> Any:
-    """Two hundred gates that read each other at random."""
+def mixed(*values: Any, gates: int = 200) -> Any:
+    """As many gates, and one, that read each other at random."""
     v, rng = list(values), np.random.default_rng(1)
-    for _ in range(200):
+    for _ in range(gates):
         a, b = (v[-1 - int(rng.exponential(8.0)) % len(v)] for _ in range(2))
-        gates = (operator.mul, operator.add, np.maximum, lambda a, _: np.sin(a))
-        v.append(gates[rng.integers(4)](a, b))
+        kinds = (operator.mul, operator.add, np.maximum, lambda a, _: np.sin(a))
+        v.append(kinds[rng.integers(4)](a, b))
     return v[-1] + v[-2]
 
 

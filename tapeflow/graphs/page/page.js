@@ -222,6 +222,7 @@ const later = () => {
 const checked = slot => {
   const x = checks.get(slot);
   if (x === undefined) return "";
+  if (Number.isNaN(x) && Number.isNaN(now.G[slot])) return show(x);
   return `${show(x)} ${agrees(x, now.G[slot]) ? '<span class="ok" title="they agree">✓</span>'
     : '<span class="off" title="a kink, or rounding: they differ">≠</span>'}`;
 };

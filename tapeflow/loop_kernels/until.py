@@ -34,7 +34,7 @@ from tapeflow.loop_kernels.steps import (
     run_body,
     write_step,
 )
-from tapeflow.tiles import lowest_bit, nonzero_group
+from tapeflow.tiles import lowest_bit, nonzero_group, press_group
 
 START, BODY, UNTIL_SIZE = range(3)
 """The loop's job: the phase that says whether there is a first step, and that of a step."""
@@ -66,11 +66,13 @@ def all_alive(alive, w, a):
 
 
 @helper(INT)
-def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, lanes, columns, ends):
+def end_columns(
+    phase, at, steps, alive, memory, single, own_rows, w, result, lanes, columns, ends, numbers
+):
     """Write the results of the columns that have just ended, and mark them; how many there are.
 
     at: the phase that says which go on, whose memory is own_rows and single; phase, memory: those
-    of the carries. ends: room for a number a column.
+    of the carries. ends: room for a number a column, and eight; numbers: those of the columns.
     """
     place, n = load_int(at + 8 * GO), 0
     for g in range((w + 7) // 8):
@@ -81,10 +83,9 @@ def end_columns(phase, at, steps, alive, memory, single, own_rows, w, result, la
         before = load_int(alive + 8 * g)
         ended = before & ~on
         store_int(alive + 8 * g, before & on)
-        while ended:
-            store_int(ends + 8 * n, 8 * g + lowest_bit(ended))
-            ended &= ended - 1
-            n += 1
+        if ended:
+            # All at once: a loop over them ends somewhere else each time.
+            n += press_group(ends + 8 * n, numbers + 64 * g, ended)
     for k in range(n):
         lane = load_int(columns + 8 * load_int(ends + 8 * k))
         store_float(result, 8 * lane, float(steps))
@@ -122,11 +123,13 @@ def until_loop(values, cotangents, shared, record, lanes):
     first_memory = single + 8 * singles
     first_single = first_memory + 8 * first_rows * lanes
     # Which lane is in each column; which columns have not ended, as bits of a number for eight.
-    columns = allocate(3 * lanes + 16)
+    columns = allocate(4 * lanes + 24)
     ends = columns + 8 * (lanes + 8)
-    alive = ends + 8 * lanes
+    numbers = ends + 8 * (lanes + 8)
+    alive = numbers + 8 * lanes
     for lane in range(lanes):
         store_int(columns + 8 * lane, lane)
+        store_int(numbers + 8 * lane, lane)
     all_alive(alive, lanes, lanes)
     nested = load_int(body + 8 * NESTED)
     prepare(start, first_memory, first_single)
@@ -138,8 +141,9 @@ def until_loop(values, cotangents, shared, record, lanes):
     w, a, steps, own_rows, own_single, at = lanes, lanes, 0, first_memory, first_single, start
     while True:
         ended = end_columns(
-            body, at, steps, alive, memory, own_single, own_rows, w, result, lanes, columns, ends
-        )
+            body, at, steps, alive, memory, own_single, own_rows, w, result, lanes, columns, ends,
+            numbers,
+        )  # fmt: skip
         a -= ended
         if a == 0:
             break

@@ -236,7 +236,13 @@ class _Programs:
         order = np.arange(m * n)
         order = order.reshape(n, m).T.ravel() if forward else order
         structure = Structure(flatten(0.0)[1], (Leaf((m * n,)),))
-        self._sums = replace(sums, outputs=sums.outputs[order], output_structure=structure)
+        # Not a pullback any more, although it may be made of one: its last input is no seed.
+        self._sums = replace(
+            sums,
+            name=f"Jacobian of {tape.name}",
+            outputs=sums.outputs[order],
+            output_structure=structure,
+        )
 
     @cached_property
     def blocks(self) -> Checked:

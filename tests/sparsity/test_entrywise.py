@@ -60,12 +60,21 @@ def chain(own: Any) -> Callable[[Any], Any]:
 @settings(max_examples=25, deadline=None)
 def test_jacobians_have_the_bits_of_the_dense_sweep(own: Any, x: Any) -> None:
     f = chain(own)
-    expected = tpf.jacobian(f, mode="forward")(x)
     plan = tpf.sparse_jacobian(f, x)
-    assert np.array_equal(plan(x).toarray(), expected)
+    if plan.mode == "both":
+        plan = tpf.sparse_jacobian(f, x, mode="forward")
+    dense = "reverse" if plan.mode == "reverse" else "forward"
+    assert np.array_equal(plan(x).toarray(), tpf.jacobian(f, mode=dense)(x))
     pattern = tpf.sparsity.jacobian_pattern(f, x)
     assert np.array_equal(plan.pattern.toarray(), pattern.toarray())
     assert plan(x).has_canonical_format
+
+
+@pytest.mark.parametrize("k", range(len(STEPS)))
+def test_each_step_is_entrywise(k: int) -> None:
+    x = np.random.default_rng(0).normal(size=N)
+    plan = tpf.sparse_jacobian(chain([np.sin, STEPS[k]]), x, mode="entrywise")
+    assert np.array_equal(plan(x).toarray(), tpf.jacobian(chain([np.sin, STEPS[k]]))(x))
 
 
 @given(steps, points)

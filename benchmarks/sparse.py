@@ -227,14 +227,15 @@ def _tolerance(n: int) -> float:
 # Colours.
 
 
-def stencil(side: int, reach: list[tuple[int, int]]) -> Any:
-    """The pattern of a stencil on a square grid."""
+def stencil(side: int, reach: list[tuple[int, int]], torus: bool = False) -> Any:
+    """The pattern of a stencil on a square grid, or on one whose ends meet."""
     x, y = (a.ravel() for a in np.meshgrid(range(side), range(side), indexing="ij"))
     rows, columns = [x * side + y], [x * side + y]
     for dx, dy in reach:
-        inside = (x + dx >= 0) & (x + dx < side) & (y + dy >= 0) & (y + dy < side)
+        i, j = (x + dx, y + dy) if not torus else ((x + dx) % side, (y + dy) % side)
+        inside = (i >= 0) & (i < side) & (j >= 0) & (j < side)
         rows.append((x * side + y)[inside])
-        columns.append(((x + dx) * side + y + dy)[inside])
+        columns.append((i * side + j)[inside])
     i, j = np.concatenate(rows), np.concatenate(columns)
     return sp.coo_array((np.ones(len(i)), (i, j)), shape=(side**2, side**2)).tocsr()
 
@@ -247,6 +248,7 @@ NINE = [*SEVEN, (1, 1), (-1, -1)]
 def colors() -> None:
     side = 100
     diffusion, reaction = stencil(side, FIVE), sp.eye_array(side**2)
+    around, small = stencil(32, FIVE, torus=True), sp.eye_array(32**2)
     arrow = sp.eye_array(side**2, format="lil")
     arrow[0] = 1.0
     arrow[:, 0] = 1.0
@@ -255,9 +257,11 @@ def colors() -> None:
         "Laplacian, 7 points": stencil(side, SEVEN),
         "Laplacian, 9 points": stencil(side, NINE),
         "Brusselator": sp.block_array([[diffusion, reaction], [reaction, diffusion]]).tocsr(),
+        "Laplacian on a torus of 32": around,
+        "Brusselator on a torus of 32": sp.block_array([[around, small], [small, around]]).tocsr(),
         "arrow": arrow.tocsr(),
     }
-    orders = ("saturation", "natural", "largest_first", "smallest_last")
+    orders = ("auto", "saturation", "natural", "largest_first", "smallest_last")
     headings = ["lower bound", *orders, "rows and columns", "star", "acyclic"]
     table = Table("matrix", *headings, title="colours")
     found: dict[str, dict[str, int | None]] = {}

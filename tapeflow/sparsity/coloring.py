@@ -53,10 +53,11 @@ def color_columns(matrix: Any, order: str = "auto") -> Coloring:
     """Colours of a matrix's columns such that no row has entries in two columns of one colour.
 
     matrix: sparse or dense; only where it has entries matters. order: "natural", "largest_first",
-    "smallest_last" or "saturation", by the colours already around a column; "auto" tries all, and
-    keeps the one of fewest colours. The columns of one colour share a sweep forward, and their
-    entries are read off its result: the partial distance-2 colouring of Gebremedhin, Manne and
-    Pothen (2005). Raises ValueError for another order.
+    "smallest_last" or "saturation", by the colours already around a column; "auto" tries all, keeps
+    the one of fewest colours, and moves columns about until it does with fewer, if it can. The
+    columns of one colour share a sweep forward, and their entries are read off its result: the
+    partial distance-2 colouring of Gebremedhin, Manne and Pothen (2005). Raises ValueError for
+    another order.
 
     >>> tpf.sparsity.color_columns(np.eye(4)).n_colors
     1
@@ -144,7 +145,40 @@ def columns_of(pattern: Pattern, order: str = "auto") -> Coloring:
 
     tried = COLUMN_ORDERS if order != "auto" or lowest < _MANY else ORDERS
     best: Coloring = _fewest(color, order, lowest, tried)
-    return best
+    return _moved(best, lowest, by_row, by_column) if order == "auto" else best
+
+
+def _moved(found: Coloring, lowest: int, by_row: Any, by_column: Any) -> Coloring:
+    """The colouring with as few colours as moving columns about finds, but not below the lowest."""
+    if found.n_colors <= lowest:
+        return found
+    from tapeflow.sparsity import fewer
+
+    graph = fewer.neighbours_of_columns(*by_column, *by_row, _MOST_NEIGHBOURS)
+    if len(graph[0]) == 1 or len(found.colors) * found.n_colors > _MOST_NEIGHBOURS:
+        return found
+    patience = min(_PATIENCE, 100 * len(found.colors))
+    while found.n_colors > lowest:
+        # The colour of the fewest columns is the one to do without.
+        sizes = np.bincount(found.colors)
+        rank = np.empty(len(sizes), np.int32)
+        rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+        n = found.n_colors - 1
+        colors = fewer.with_fewer(*graph, rank[found.colors], n, patience)
+        if (colors < 0).any():
+            break
+        found = Coloring(colors, f"{found.order.removesuffix(_MOVED)}{_MOVED}")
+    return found
+
+
+_MOVED = ", moved"
+
+_MOST_NEIGHBOURS = 1 << 24
+"""Pairs of columns that share a row, up to which columns are moved about."""
+
+_PATIENCE = 200_000
+"""Moves, of about a microsecond, after which there is no hope of doing with a colour fewer; and at
+most a hundred a column."""
 
 
 def both_of(pattern: Pattern, order: str = "auto") -> tuple[Coloring, Coloring, Any]:
@@ -198,10 +232,10 @@ def symmetric_of(pattern: Pattern, kind: str = "star", order: str = "auto") -> S
         degree = np.diff(starts)
         if name == "saturation":
             # Colours apart in every row are a star colouring too, and either end is the hub.
-            whole = columns_of(_with_diagonal(pattern), name)
+            whole = columns_of(_with_diagonal(pattern), order)
             ends = np.empty(len(near) // 2, np.int64)
             ends[graph[2]] = near
-            return SymmetricColoring(whole.colors, name, graph, ends)
+            return SymmetricColoring(whole.colors, whole.order, graph, ends)
         if name == "natural":
             own = np.arange(len(degree))
         elif name == "largest_first":

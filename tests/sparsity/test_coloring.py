@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,3 +215,37 @@ def test_wrong_calls() -> None:
     with pytest.raises(ValueError, match="not symmetric: use color_columns"):
         color_symmetric(np.triu(np.ones((3, 3))))
     assert repr(tpf.sparsity.color_columns(np.eye(3))) == "<1 colours of 3, saturation>"
+
+
+@given(patterns())
+def test_auto_is_valid_and_no_worse_than_any_order(a: Any) -> None:
+    found = color_columns(a)
+    assert columns_are_apart(a, found.colors)
+    assert found.n_colors <= min(color_columns(a, order).n_colors for order in COLUMN_ORDERS)
+    assert found.n_colors >= a.sum(axis=1).max()
+
+
+def torus(points: int) -> Any:
+    """A Laplacian on a grid whose ends meet."""
+    shift = np.roll(np.eye(points), 1, axis=1)
+    line = shift + shift.T + np.eye(points)
+    return sp.csr_array(sp.kron(line, np.eye(points)) + sp.kron(np.eye(points), line))
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize(
+    ("points", "of_laplacian", "of_brusselator"), [(10, 5, 8), (16, 7, 8), (32, 7, 9), (64, 7, 9)]
+)
+def test_few_colors_on_a_torus(points: int, of_laplacian: int, of_brusselator: int) -> None:
+    """The greedy orders take 8 to 9 and 10 to 12."""
+    a = torus(points)
+    reaction = sp.eye_array(points**2)
+    both = sp.block_array([[a, reaction], [reaction, a]]).tocsr()
+    for matrix, most in ((a, of_laplacian), (both, of_brusselator)):
+        found = color_columns(matrix)
+        assert found.n_colors <= most
+        seeds = sp.csr_array((np.ones(len(found.colors)), (range(len(found.colors)), found.colors)))
+        ones = sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
+        assert (ones @ seeds).max() == 1.0
+        assert np.array_equal(found.colors, color_columns(matrix).colors)
+        assert color_symmetric(matrix).n_colors <= found.n_colors

@@ -13,6 +13,7 @@ NAMES = (
     "sparse",
     "lotka_volterra",
     "loops",
+    "branches",
     "libor",
     "heston",
     "gmm",

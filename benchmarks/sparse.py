@@ -184,17 +184,16 @@ def hessians(
     title: str, function: Callable[..., Any], symbolic: Callable[..., Any], n: int, arrays: bool
 ) -> None:
     x = np.random.default_rng(0).uniform(-1.0, 1.0, n)
-    given = x if arrays else x.tolist()
 
     def ours(mode: str) -> Callable[[], Callable[[Any], Any]]:
         def plan() -> Callable[[Any], Any]:
-            made = tpf.sparse_hessian(fresh(function), given, mode=mode)
-            made.data(given)
-            return lambda point: made.data(point if arrays else point.tolist())
+            made = tpf.sparse_hessian(fresh(function), x, mode=mode)
+            made.data(x)
+            return made.data
 
         return plan
 
-    colored = tpf.sparse_hessian(fresh(function), given, mode="star")
+    colored = tpf.sparse_hessian(fresh(function), x, mode="star")
     planners = {
         "tapeflow": ours("auto"),
         "tapeflow, star": ours("star"),

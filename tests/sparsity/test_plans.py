@@ -217,3 +217,20 @@ def test_wrong_calls() -> None:
         plan.batch(np.ones((2, 16)), in_axes=2)
     with pytest.raises(ValueError, match=r"data must be of shape \(77,\)"):
         plan.matrix(np.ones(3))
+
+
+def test_many_numbers_are_not_taken_apart_again() -> None:
+    def f(x: Any, y: float) -> Any:
+        return [x[0] * x[1] * y, x[2]]
+
+    plan = tpf.sparse_jacobian(f, [1.0, 2.0, 3.0], 4.0)
+    expected = [8.0, 4.0, 1.0]
+    assert plan.data([1.0, 2.0, 3.0], 4.0).tolist() == expected
+    # Integers are refused, and other structures, whatever came before.
+    with pytest.raises(TypeError, match="in an integer"):
+        plan.data([1, 2.0, 3.0], 4.0)
+    with pytest.raises(tpf.StructureError, match="other shapes"):
+        plan.data((1.0, 2.0, 3.0), 4.0)
+    with pytest.raises(tpf.StructureError, match="other shapes"):
+        plan.data([1.0, 2.0, 3.0, 5.0], 4.0)
+    assert plan.data([1.0, 2.0, np.float64(3.0)], np.float64(4.0)).tolist() == expected

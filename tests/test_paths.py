@@ -331,6 +331,53 @@ def test_nested_transforms_branch_too() -> None:
     assert np.array_equal(g(np.array([2.0, -3.0])), [12.0, 27.0 - 54.0])
 
 
+def right(x: Any) -> Any:
+    return np.stack([x[0] * x[1], np.sin(x[1]) * x[0]])
+
+
+def left(x: Any) -> Any:
+    return np.stack([x[0] ** 3, x[1] * np.exp(x[0])])
+
+
+def either(x: Any) -> Any:
+    return right(x) if x[0] > 0.0 else left(x)
+
+
+U, V = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+BUILT: dict[str, Any] = {
+    "jacobian": lambda f: tpf.jacobian(f),
+    "forward": lambda f: tpf.jacobian(f, mode="forward"),
+    "reverse": lambda f: tpf.jacobian(f, mode="reverse"),
+    "hessian": lambda f: tpf.hessian(lambda x: U @ f(x)),
+    "third": lambda f: tpf.jacobian(tpf.hessian(lambda x: U @ f(x))),
+    "vjp": lambda f: lambda x: tpf.vjp(f, x)[1](U)[0],
+    "jvp": lambda f: lambda x: tpf.jvp(f, (x,), (V,))[1],
+    "linearize": lambda f: lambda x: tpf.linearize(f, x)[1](V),
+    "hvp": lambda f: lambda x: tpf.hvp(lambda x: U @ f(x), (x,), (V,)),
+    "series": lambda f: lambda x: tpf.directional_taylor(lambda x: U @ f(x), x, V, 3)[3],
+    "checkpoint": lambda f: tpf.jacobian(tpf.checkpoint(f)),
+    "before a loop": lambda f: tpf.grad(
+        lambda x: tpf.fori_loop(0, 3, lambda i, c: np.sin(c), np.sum(f(x)))
+    ),
+    "on a loop": lambda f: tpf.jacobian(
+        lambda x: f(tpf.fori_loop(0, 2, lambda i, c: 0.5 * c + 0.0 * x, x))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_is_built_on_functions_branches(name: str) -> None:
+    x = np.random.default_rng(0).uniform(-2.0, 2.0, (12, 2))
+    both, sides = BUILT[name](either), [BUILT[name](f) for f in (left, right)]
+    expected = [sides[int(own[0] > 0.0)](own) for own in x]
+    # The same formulas, whose instructions may be shared, and so added, in another order.
+    same = {"rtol": 1e-13, "atol": 1e-13}
+    for own, wanted in zip(x, expected, strict=True):
+        assert np.allclose(both(own), wanted, **same)
+    assert np.allclose(tpf.vmap(both)(x), expected, **same)
+    assert np.allclose(tpf.vmap(both, reduce="sum")(x), np.sum(expected, axis=0), **same)
+
+
 def test_gates_in_python_run_on_their_own_path_alone() -> None:
     @tpf.gate
     class Root:

@@ -15,6 +15,11 @@ REFUSED = {
     "float": (lambda x: float(x), "turn a traced value into a Python float", "keep computing"),
     "math": (lambda x: math.exp(x), "into a Python float", "use np.exp, not math.exp"),
     "set": (lambda x: x in {1.0, 2.0}, "look a traced value up in a set", "`in` with a list"),
+    "array": (
+        lambda x: x in np.array([1.0, 2.0]),
+        "traced array into a plain",
+        "np.any(array == x)",
+    ),
     "complex": (lambda x: complex(x), "into a complex number", "real numbers"),
     "iterate": (lambda x: [*x], "iterate over a traced number", "list or an array"),
     "digits": (lambda x: round(x, 2), "round a traced value to 2 digits", "scale it"),

@@ -27,4 +27,6 @@ def instead_of_plain(line: str) -> str:
             return f"use tpf.{module}.{call[1]}, which takes traced arrays"
     if re.search(r"\]\s*[-+*/]?=[^=]", line):
         return "make the array that it is put in with np.zeros_like of a traced one"
+    if re.search(r"\bin\b", re.sub(r"\bfor\b.*?\bin\b", "", line)):
+        return "use np.any(array == x) in place of `x in array`, or a list"
     return "use it as it is: NumPy's functions take it; np.stack joins several"

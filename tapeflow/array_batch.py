@@ -45,7 +45,7 @@ def _outer_products(program: ArrayProgram, n_outputs: int) -> list[int]:
     values = set(tape.outputs[:n_outputs].tolist())
     found = []
     for i in range(len(tape)):
-        if tape.op(i).name != "matmul" or program.readers[i] or not program.outputs[i]:
+        if tape.op(i).name != "azmatmul" or program.readers[i] or not program.outputs[i]:
             continue
         if not values.isdisjoint(range(*tape.slots[i : i + 2].tolist())):
             continue
@@ -58,9 +58,8 @@ def _outer_products(program: ArrayProgram, n_outputs: int) -> list[int]:
 def _large_matrices(program: ArrayProgram) -> bool:
     """Whether lanes are multiplied by a large matrix that they share."""
     tape = program.tape
-    products = np.flatnonzero(
-        (tape.opcodes == BY_NAME["matmul"].opcode) & program.lane[tape.slots[:-1]]
-    )
+    kinds = [BY_NAME[name].opcode for name in ("matmul", "azmatmul")]
+    products = np.flatnonzero(np.isin(tape.opcodes, kinds) & program.lane[tape.slots[:-1]])
     for i in products.tolist():
         shared = ~program.lane[tape.operands_of(i)]
         if (np.array(tape.runs_of(i)[0])[shared] >= _LARGE_MATRIX).any():

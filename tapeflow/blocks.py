@@ -331,7 +331,9 @@ def collect_block(job, values, cotangents, n, lanes, sums):
             other = values + 8 * lanes * load_int(table + 24 * k + 16)
             left, row = row, values + 8 * lanes * (kind - PRODUCT)
             for place in range(0, 8 * lanes, 8):
-                store_float(row, place, load_float(left, place) * load_float(other, place))
+                x, y = load_float(left, place), load_float(other, place)
+                # With an absolute zero, as the product of matrices that it stands for.
+                store_float(row, place, 0.0 if x == 0.0 or y == 0.0 else x * y)
         reduce_row(row, n, lanes)
         copy_group(sums + 8 * GROUP * k, row)
 

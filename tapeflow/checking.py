@@ -49,6 +49,11 @@ def check_grads(
         raise ValueError(f"order must be a whole number from 1 up, not {order!r}")
     if not modes or any(mode not in MODES for mode in modes):
         raise ValueError(f"modes must be some of {', '.join(MODES)}, not {modes!r}")
+    if not isinstance(args, (tuple, list)):
+        raise TypeError(
+            "give the arguments as a tuple with all of them, as in (x,), "
+            f"not as a {type(args).__name__}"
+        )
     _Check(function, tuple(args), tuple(modes), rtol, function).run(order)
 
 

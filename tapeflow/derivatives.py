@@ -89,13 +89,16 @@ def hvp(
     primals: Sequence[Any],
     tangents: Sequence[Any],
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
 ) -> Any:
     """The product of the Hessian, of a function that returns one number, and a tangent.
 
     primals: the arguments. argnums: which of them to differentiate in, all if None. tangents: a
     tuple with one for each of those, of its structure and shapes. The result has the structure of
     the argument where it is one alone (the only one, or argnums an int), or is a tuple with one for
-    each of several. It costs some gradients, and no Hessian is formed. Raises as `grad` and `jvp`.
+    each of several; with has_aux, which is as in `grad`, it is ``(product, aux)``. It costs some
+    gradients, and no Hessian is formed. Raises as `grad` and `jvp`, and ValueError where argnums
+    chooses an argument twice.
 
     >>> tpf.hvp(lambda x: np.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))
     array([ 6., 12.])
@@ -109,20 +112,26 @@ def hvp(
     for k in chosen:
         check_range(k, len(primals), _name(function))
     chosen = tuple(k % len(primals) for k in chosen)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"argnums={argnums} chooses an argument twice: give each of them once, with its tangent"
+        )
+    own = chosen[0] if single else chosen
 
     def of_chosen(*arguments: Any) -> Any:
         given = list(primals)
         for k, argument in zip(chosen, arguments, strict=True):
             given[k] = argument
-        return grad(function, chosen[0] if single else chosen)(*given)
+        return grad(function, own, has_aux)(*given)
 
     of_chosen.__name__ = _name(function)
     differentiated = [primals[k] for k in chosen]
-    product = jvp(of_chosen, differentiated, tangents)[1]
+    _, product, *aux = jvp(of_chosen, differentiated, tangents, has_aux)
     leaves, treedef, _ = flatten_args((differentiated[0] if single else tuple(differentiated),))
     found, _, _ = flatten_args((product,))
     pairs = zip(found, leaves, strict=True)
-    return treedef.unflatten(in_dtype_of(own, leaf) for own, leaf in pairs)[0]
+    result = treedef.unflatten(in_dtype_of(flow, leaf) for flow, leaf in pairs)[0]
+    return (result, *aux) if has_aux else result
 
 
 def jacobian(

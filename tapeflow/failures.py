@@ -15,6 +15,7 @@ from tapeflow.tape import Tape
 _MESSAGES = {
     "cholesky": "Matrix is not positive definite",
     "solve": "Singular matrix",
+    "azsolve": "Singular matrix",
     "inv": "Singular matrix",
     "eig": "Eigenvalues are complex or did not converge: a tape has real numbers only",
     "eigh": "Eigenvalues did not converge",

@@ -30,6 +30,7 @@ from tapeflow.rule_calls import (
     shaped,
     split,
 )
+from tapeflow.rules import azmul
 from tapeflow.sources import user_place
 from tapeflow.structure import Floats, Leaf, Structure, flatten, outline, structure_of
 from tapeflow.trace import numbers_of, trace
@@ -220,9 +221,9 @@ class _Equation(GateRule):
 
 
 class _JacobianSolve(GateRule):
-    """The op ``solve`` on the Jacobian of a residual, which it names where that is singular."""
+    """The op ``azsolve`` on the Jacobian of a residual, which it names where that is singular."""
 
-    kernel = "solve"
+    kernel = "azsolve"
 
     def __init__(self, name: str) -> None:
         self.of = self.name = name
@@ -232,15 +233,16 @@ class _JacobianSolve(GateRule):
         return record_gate("jacobian_solve", self, p, [matrix, right])
 
     def sizes(self, p: Parameters) -> Sizes:  # type: ignore[override]
-        return RULES["solve"].sizes(p)
+        return RULES["azsolve"].sizes(p)
 
     def forward(self, p: Parameters, *operands: Array) -> Array:  # type: ignore[override]
-        return RULES["solve"].forward(p, *operands)
+        return RULES["azsolve"].forward(p, *operands)
 
     def pull(  # type: ignore[override]
         self, p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
     ) -> Sequence[Value | None]:
         (_, n, _, turned), matrix = p, operands[0]
         back = self.record((1, n, 1, 1 - turned), matrix, flowing)
-        outer = np.outer(result, back) if turned else np.outer(back, result)
+        left, right = (result, back) if turned else (back, result)
+        outer = azmul(left.reshape(n, 1), right.reshape(1, n))
         return -outer.reshape(-1), back

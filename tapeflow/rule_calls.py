@@ -15,6 +15,7 @@ from tapeflow.example import CONSTANTS
 from tapeflow.ops import FIRST_GATE, Op
 from tapeflow.recorded import flatten_args, traced_leaf
 from tapeflow.recorder import Recorder, in_progress, innermost
+from tapeflow.rules import unless_idle
 from tapeflow.sources import user_place
 from tapeflow.structure import Leaf, Structure, flatten, outline
 from tapeflow.tape import Tape
@@ -91,7 +92,10 @@ class Call:
 
             def pull_all(flowing: Any) -> Sequence[Any]:
                 with _elsewhere():
-                    return [*pull(flowing), *[None] * len(results)]
+                    idle = np.sum(np.abs(lift(flowing))) == 0.0
+                    pulled = [own if own is None else lift(own) for own in pull(flowing)]
+                    kept = [own if own is None else unless_idle(own, idle) for own in pulled]
+                    return [*kept, *[None] * len(results)]
 
             return value, pull_all
 

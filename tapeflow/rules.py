@@ -39,6 +39,15 @@ def azfma(x: Value, y: Value, total: Value) -> Value:
     return m.where((x == 0.0) | (y == 0.0), total, m.fma(x, y, total))
 
 
+def unless_idle(found: Value, idle: Value) -> Value:
+    """What a text of the user's has found: not NaN, but zero, where it is idle.
+
+    Nothing flows into it there. It looks at NaNs alone, as the derivative of what flows counts
+    where that happens to be zero.
+    """
+    return m.where(idle, m.where(found == found, found, 0.0), found)
+
+
 @elementary
 def sign(x: Value) -> Value:
     return m.where(x > 0.0, 1.0, m.where(x < 0.0, -1.0, m.where(x == 0.0, 0.0, x)))

@@ -213,3 +213,11 @@ def test_nothing_to_differentiate_or_in(mode: str) -> None:
     assert tpf.jacobian(vector, mode=mode)(np.zeros(0)).shape == (0, 0)
     assert tpf.jacobian(lambda x: x[:0], mode=mode)(X).shape == (0, 3)
     assert tpf.jacobian(lambda x: np.ones(2) * np.sum(x), mode=mode)(np.zeros(0)).shape == (2, 0)
+
+
+def test_a_product_in_an_argument_twice() -> None:
+    refused(
+        r"argnums=\(0, -2\) chooses an argument twice: give each of them once, with its tangent",
+        ValueError,
+        lambda: tpf.hvp(pair, (X, X), (X, X), argnums=(0, -2)),
+    )

@@ -49,6 +49,10 @@ CASES: list[tuple[str, tuple[int, ...]]] = [
         for batch in (1, 3) for ta in (0, 1) for tb in (0, 1) for sa in (0, 1)
         for sb in (0, 1) if batch == 1 or not (sa and sb)
     ],
+    ("azmatmul", Product(2, 5, 7, 3, 0, 1, 1, 0).parameters),
+    ("azmatmul", Product(2, 20, 10, 30, 1, 0).parameters),
+    ("azsolve", (2, 3, 4, 1)),
+    ("aztriangular_solve", (2, 5, 3, 0, 1)),
     ("matmul", Product(2, 20, 10, 30, 1, 0).parameters),
     ("matmul", Product(1, 20, 10, 30, 0, 1).parameters),
     ("matmul", Product(1, 20, 10, 30, 1, 1).parameters),
@@ -65,7 +69,10 @@ CASES: list[tuple[str, tuple[int, ...]]] = [
 
 
 # LAPACK may take another order.
-BY_LAPACK = {"matmul", "cholesky", "triangular_solve", "solve", "inv", "det", "slogdet"}
+BY_LAPACK = {
+    "matmul", "azmatmul", "cholesky", "triangular_solve", "aztriangular_solve", "solve", "azsolve",
+    "inv", "det", "slogdet",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "p"), CASES, ids=str)
@@ -104,6 +111,58 @@ def test_products_in_lanes_add_their_terms_in_order(
     assert np.array_equal(both, expected)
 
 
+def absolute_product(a: Any, b: Any) -> Any:
+    """The products of stacks of matrices, lane by lane, of terms without a zero factor."""
+    zero = (a == 0.0)[:, :, :, None] | (b == 0.0)[:, None, :, :]
+    with np.errstate(all="ignore"):
+        terms = a[:, :, :, None] * b[:, None, :, :]
+        return np.where(zero, 0.0, terms).sum(axis=2)
+
+
+@pytest.mark.parametrize("lanes", [1, 8, 24])
+@pytest.mark.parametrize("turned", [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize(("m", "k", "n"), [(5, 4, 3), (12, 11, 10)])
+def test_absolute_zeros_in_products(
+    m: int, k: int, n: int, turned: tuple[int, int], lanes: int
+) -> None:
+    """By loops and by BLAS: zero times infinity or NaN adds nothing."""
+    p = Product(2, m, k, n, *turned).parameters
+    odds = [0.6, 0.2, 0.1, 0.05, 0.05]
+    a = rng.choice([0.0, 1.0, -2.0, np.inf, np.nan], (2, m, k, lanes), p=odds)
+    b = rng.choice([0.0, 1.0, 3.0, -np.inf, np.nan], (2, k, n, lanes), p=odds)
+    # Finite numbers are small integers, so no sum rounds.
+    expected = absolute_product(a, b).reshape(-1, lanes)
+    assert 0 < np.isnan(expected).sum() < expected.size
+    own = [
+        (x.swapaxes(1, 2) if flag else x).reshape(-1, lanes)
+        for x, flag in zip((a, b), turned, strict=True)
+    ]
+    assert np.array_equal(run("azmatmul", p, own, lanes, (False, False)), expected, equal_nan=True)
+    with np.errstate(all="ignore"):
+        assert np.array_equal(RULES["azmatmul"].forward(p, *own), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize(
+    ("name", "p"), [("azsolve", (2, 3, 2, 1)), ("aztriangular_solve", (2, 3, 2, 1, 0))]
+)
+def test_solutions_for_columns_of_zeros(name: str, p: tuple[int, ...], lanes: int) -> None:
+    """They are zero where the matrix is NaN or singular; other columns are as for the plain op."""
+    a = 3.0 * np.eye(3) + np.tril(rng.normal(size=(2, 3, 3)))
+    a[0] = np.nan
+    b = rng.normal(size=(2, 3, 2))
+    b[0, :, 0] = 0.0
+    b[1, :, 1] = 0.0
+    own = [np.repeat(x.reshape(-1, 1), lanes, axis=1) for x in (a, b)]
+    got = run(name, p, own, lanes, (False, False)).reshape(2, 3, 2, lanes)
+    plain = run(name[2:], p, own, lanes, (False, False)).reshape(2, 3, 2, lanes)
+    assert (got[0, :, 0] == 0.0).all() and np.isnan(got[0, :, 1]).all()
+    assert (got[1, :, 1] == 0.0).all() and np.array_equal(got[1, :, 0], plain[1, :, 0])
+    assert np.isnan(plain[0]).all()
+    oracle = RULES[name].forward(p, *own).reshape(2, 3, 2, lanes)
+    assert np.allclose(oracle, got, rtol=2.0**-40, atol=2.0**-44, equal_nan=True)
+
+
 def check(name: str, p: tuple[int, ...], lanes: int, shared: tuple[bool, ...]) -> None:
     sizes, _ = RULES[name].sizes(p)
     operands = [
@@ -114,10 +173,10 @@ def check(name: str, p: tuple[int, ...], lanes: int, shared: tuple[bool, ...]) -
         a = rng.normal(size=(operands[0].shape[1], batch, n, n))
         a = a @ a.mT + n * np.eye(n)
         operands[0] = a.reshape(len(a), -1).T.copy()
-    if name in ("solve", "inv"):
+    if name in ("solve", "azsolve", "inv"):
         own = operands[0].reshape(p[0], p[1], p[1], -1)
         own += 3.0 * np.sqrt(p[1]) * np.eye(p[1])[::-1][None, :, :, None]
-    if name == "triangular_solve":
+    if name.endswith("triangular_solve"):
         own = operands[0].reshape(p[0], p[1], p[1], -1)
         own += 3.0 * np.eye(p[1])[None, :, :, None]
     got = run(name, p, operands, lanes, shared)

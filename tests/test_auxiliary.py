@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import optree
 import pytest
 
 import tapeflow as tpf
@@ -115,3 +116,22 @@ def test_stop_gradient_of_structures() -> None:
     assert tpf.stop_gradient([1, "name", None]) == [1, "name", None]
     # Through every enclosing derivative.
     assert tpf.grad(lambda x: tpf.grad(lambda y: tpf.stop_gradient(y) ** 2 * y)(x))(3.0) == 0.0
+
+
+@pytest.mark.parametrize("argnums", [0, -2, (0,), (1, 0)])
+def test_products_with_the_hessian(argnums: Any) -> None:
+    chosen = argnums if isinstance(argnums, tuple) else (argnums,)
+    v = tuple(({"w": np.array([1.0, -1.0]), "b": 2.0}, np.array([0.5, 1.0]))[k] for k in chosen)
+    expected = tpf.hvp(loss, (P, Y), v, argnums)
+    assert same(
+        tpf.hvp(with_residuals, (P, Y), v, argnums, has_aux=True),
+        (expected, AUX),
+    )
+
+    def of_a_batch(y: Any) -> Any:
+        return tpf.hvp(with_residuals, (P, y), v, argnums, has_aux=True)
+
+    batch = tpf.vmap(of_a_batch)(np.stack([Y, Y + 1.0]))
+    alone = of_a_batch(Y)
+    for many, one in zip(optree.tree_leaves(batch), optree.tree_leaves(alone), strict=True):
+        assert same_bits(many[0], one)

@@ -120,3 +120,9 @@ def test_nan_is_not_passed() -> None:
 def test_wrong_calls(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tpf.check_grads(smooth, (P, X), **options)
+
+
+@pytest.mark.parametrize("args", [X, 1.0, {"x": 1.0}])
+def test_arguments_that_are_no_tuple(args: Any) -> None:
+    with pytest.raises(TypeError, match=r"give the arguments as a tuple .* as in \(x,\), not as a"):
+        tpf.check_grads(smooth, args)

@@ -452,3 +452,32 @@ def test_a_plain_argument_is_taken_as_it_was() -> None:
     w[:] = 100.0
     assert tape.value_and_grad(np.ones(2))[1].tolist() == [2.0, 3.0]
     assert gradient(np.ones(2)).tolist() == [100.0, 100.0]
+
+
+@pytest.mark.parametrize("kind", ["vjp", "jvp"])
+def test_nothing_flows_back_through_a_rule_that_nothing_flows_into(kind: str) -> None:
+    """Whatever the rule makes of zero, and to the second order."""
+    log = (tpf.custom_vjp if kind == "vjp" else tpf.custom_jvp)(lambda x: np.log(x))
+    if kind == "vjp":
+        log.defvjp(lambda x: (np.log(x), x), lambda x, g: (g / x,))
+    else:
+        log.defjvp(lambda primals, tangents: (np.log(primals[0]), tangents[0] / primals[0]))
+
+    def of_number(x: Any) -> Any:
+        return tpf.where(x > 0.0, log(x), 0.0)
+
+    def of_array(x: Any) -> Any:
+        return np.sum(np.where(np.max(x) > 0.0, log(x), 0.0))
+
+    for f, zero, two, second in (
+        (of_number, 0.0, 2.0, -0.25),
+        (of_array, np.zeros(2), np.full(2, 2.0), np.diag([-0.25, -0.25])),
+    ):
+        assert np.all(tpf.grad(f)(zero) == 0.0) and np.all(tpf.hessian(f)(zero) == 0.0)
+        assert np.all(tpf.jacobian(f, mode="forward")(zero) == 0.0)
+        assert np.array_equal(tpf.hessian(f)(two), second)
+        points = np.stack([zero, two])
+        assert np.array_equal(tpf.vmap(tpf.hessian(f))(points)[1], second)
+        assert not np.any(tpf.vmap(tpf.hessian(f))(points)[0])
+    # What flows into the rule is zero at 1, and counts.
+    assert tpf.hessian(lambda x: log(x) ** 2)(1.0) == 2.0

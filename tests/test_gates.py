@@ -361,3 +361,25 @@ def test_an_error_of_a_solver_names_the_line(batch: bool) -> None:
     assert gradient(4.0) == 0.5
     with pytest.raises(tpf.GateError, match=r"no root \(test_gates.py:\d+\)"):
         tpf.vmap(gradient)(np.array([4.0, -1.0])) if batch else gradient(-1.0)
+
+
+def test_nothing_flows_back_through_a_gate_that_nothing_flows_into() -> None:
+    """In Python, where its backward is NaN there, and to the second order."""
+
+    @tpf.gate
+    class Log:
+        def forward(self, x: Any) -> Any:
+            self.x = x
+            return np.log(x) if isinstance(x, float) and x > 0.0 else x * 0.0
+
+        def backward(self, dz: Any) -> Any:
+            return [dz / self.x]
+
+    def f(x: Any) -> Any:
+        return tpf.where(x > 0.0, Log()(x), 0.0)
+
+    assert tpf.grad(f)(0.0) == tpf.grad(tpf.grad(f))(0.0) == tpf.hessian(f)(0.0) == 0.0
+    assert tpf.grad(tpf.grad(f))(2.0) == tpf.hessian(f)(2.0) == -0.25
+    assert tpf.vmap(tpf.hessian(f))(np.array([0.0, 2.0])).tolist() == [0.0, -0.25]
+    # What flows into the gate is zero at 1, and counts.
+    assert tpf.hessian(lambda x: Log()(x) ** 2)(1.0) == 2.0

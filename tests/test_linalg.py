@@ -87,3 +87,25 @@ def test_a_matrix_that_cannot_be_factorised_in_a_loop() -> None:
         return np.sum(tpf.scan(body, a, length=2)[1])
 
     assert np.isnan(tpf.function(logs)(np.eye(2)))
+
+
+@pytest.mark.parametrize("fill", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: np.linalg.svd(a, full_matrices=False)[1],
+        lambda a: np.linalg.eigvalsh(a),
+        lambda a: np.linalg.eig(a)[0],
+        lambda a: np.linalg.pinv(a),
+        lambda a: np.linalg.norm(a, "nuc"),
+        lambda a: tpf.grad(np.linalg.det)(a),
+    ],
+)
+def test_spectra_of_what_is_not_finite_are_nan(f: Any, fill: float) -> None:
+    """LAPACK may look for them without an end."""
+    a = A + A.T
+    a[0, 0] = fill
+    assert np.isnan(tpf.function(f)(a)).all()
+    assert np.isnan(tpf.grad(lambda a: np.sum(f(a)))(a)).any()
+    batch = tpf.vmap(f)(np.stack([A + A.T, a]))
+    assert np.isfinite(batch[0]).all() and np.isnan(batch[1]).all()

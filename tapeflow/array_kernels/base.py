@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from tapeflow.addresses import load_float, load_int32, store_float
-from tapeflow.jit import INT, TRIPLE, VOID, callback, helper
+from tapeflow.jit import BOOL, INT, TRIPLE, VOID, callback, helper
 
 
 class Kernel:
@@ -63,6 +63,16 @@ def add_number(target, source, lane_step, lanes):
     for lane in range(lanes):
         total = load_float(target, 8 * lane) + load_float(source, lane_step * lane)
         store_float(target, 8 * lane, total)
+
+
+@helper(BOOL)
+def any_nan(source, n):
+    """Whether there is a NaN among n numbers."""
+    found = 0
+    for k in range(n):
+        x = load_float(source, 8 * k)
+        found += x != x
+    return found > 0
 
 
 @helper()

@@ -94,11 +94,15 @@ def put_column(target, stride, memory, n, singular):
 
 @kernel
 def solve(values, cotangents, shared, record, lanes):
-    """Parameters: how many, size, columns, whether the matrix is transposed."""
+    """Parameters: how many, size, columns, whether the matrix is transposed.
+
+    And 1 where the solution for a column of zeros is zero, whatever the matrix.
+    """
     a, step, lane_step = operand_of(values, shared, record, 0, lanes)
     b, b_step, b_lane = operand_of(values, shared, record, 1, lanes)
     target, memory, p = result_of(values, record, lanes), stack_memory(), record + 20
     n, columns, turned = load_int32(p + 4), load_int32(p + 8), load_int32(p + 12)
+    absolute = load_int32(p + 16)
     for batch in range(load_int32(p)):
         for lane in range(lanes):
             own = a + step * n * n * batch + lane_step * lane
@@ -108,11 +112,16 @@ def solve(values, cotangents, shared, record, lanes):
             for column in range(columns):
                 first = columns * n * batch + column
                 right = b + b_step * first + b_lane * lane
+                given = 0
                 for i in range(n):
                     number = load_float(right, b_step * columns * i)
                     store_float(memory + _COLUMN, 8 * i, number)
-                substitute(memory, n)
+                    given += number != 0.0
                 x = target + 8 * (lanes * first + lane)
+                if absolute and not given:
+                    put_column(x, 8 * lanes * columns, memory, n, False)
+                    continue
+                substitute(memory, n)
                 put_column(x, 8 * lanes * columns, memory, n, singular)
 
 

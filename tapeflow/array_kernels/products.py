@@ -1,14 +1,16 @@
 """Products of matrices."""
 
+import math
+
 from tapeflow.addresses import GROUP, call_gemm, load_float, load_int, load_int32, store_float
-from tapeflow.array_kernels.base import clear, kernel, operand_of, result_of
+from tapeflow.array_kernels.base import any_nan, clear, kernel, operand_of, result_of
 from tapeflow.array_kernels.row_products import eight_rows, eight_rows_twice, fma, four_rows
 from tapeflow.jit import helper
 
 
 @kernel
 def matmul_by_blas(values, cotangents, shared, record, lanes):
-    """On one sample. Parameters: those of `arrays.products.Product`, and dgemm's address."""
+    """On one sample. Parameters: as of `matmul`, and dgemm's address."""
     a, b = values + 8 * load_int32(record + 4), values + 8 * load_int32(record + 12)
     c = values + 8 * load_int32(record)
     p = record + 20
@@ -18,14 +20,24 @@ def matmul_by_blas(values, cotangents, shared, record, lanes):
     b_step = 0 if load_int32(p + 28) else 8 * k * n
     for batch in range(load_int32(p)):
         call_gemm(
-            load_int(p + 32), flags, m, n, k, a + a_step * batch, b + b_step * batch,
+            load_int(p + 36), flags, m, n, k, a + a_step * batch, b + b_step * batch,
             c + 8 * m * n * batch,
         )  # fmt: skip
+        if load_int32(p + 32):
+            a_row, a_column = (8, 8 * m) if load_int32(p + 16) else (8 * k, 8)
+            b_row, b_column = (8, 8 * k) if load_int32(p + 20) else (8 * n, 8)
+            pass_over_zeros(
+                c + 8 * m * n * batch, a + a_step * batch, a_row, a_column, 0,
+                b + b_step * batch, b_row, b_column, 0, m, n, k, 1,
+            )  # fmt: skip
 
 
 @kernel
 def matmul(values, cotangents, shared, record, lanes):
-    """Parameters: those of `arrays.products.Product`. Terms are added in order."""
+    """Parameters: those of `arrays.products.Product`, and 1 for products with an absolute zero.
+
+    Terms are added in order.
+    """
     a, a_step, a_lane = operand_of(values, shared, record, 0, lanes)
     b, b_step, b_lane = operand_of(values, shared, record, 1, lanes)
     c = result_of(values, record, lanes)
@@ -58,6 +70,36 @@ def matmul(values, cotangents, shared, record, lanes):
                         target, left + a_step * a_row * i, a_step * a_column, a_lane,
                         right + b_step * b_column * j, b_step * b_row, b_lane, k, lanes,
                     )  # fmt: skip
+        if load_int32(p + 32):
+            pass_over_zeros(
+                c + 8 * lanes * m * n * batch, left, a_step * a_row, a_step * a_column, a_lane,
+                right, b_step * b_row, b_step * b_column, b_lane, m, n, k, lanes,
+            )  # fmt: skip
+
+
+@helper(apart=True)
+def pass_over_zeros(
+    c, a, a_row, a_column, a_lane, b, b_row, b_column, b_lane, m, n, k, lanes
+):  # fmt: skip
+    """Where a sum of plain products is a NaN, add those again of which no factor is zero.
+
+    A product that an absolute zero changes is a NaN, and so is its sum: nothing else is looked at.
+    """
+    if not any_nan(c, m * n * lanes):
+        return
+    for i in range(m):
+        for j in range(n):
+            for lane in range(lanes):
+                target = c + 8 * (lanes * (n * i + j) + lane)
+                if not math.isnan(load_float(target, 0)):
+                    continue
+                left = a + a_row * i + a_lane * lane
+                right, total = b + b_column * j + b_lane * lane, 0.0
+                for h in range(k):
+                    x, y = load_float(left, a_column * h), load_float(right, b_row * h)
+                    if x != 0.0 and y != 0.0:
+                        total = fma(x, y, total)
+                store_float(target, 0, total)
 
 
 @helper()

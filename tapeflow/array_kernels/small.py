@@ -3,7 +3,14 @@
 import math
 
 from tapeflow.addresses import load_float, load_int32, store_float
-from tapeflow.array_kernels.base import clear, copy_number, kernel, operand_of, result_of
+from tapeflow.array_kernels.base import (
+    any_nan,
+    clear,
+    copy_number,
+    kernel,
+    operand_of,
+    result_of,
+)
 from tapeflow.jit import FLOAT, helper
 
 
@@ -56,7 +63,10 @@ def root_of_positive(x):
 
 @kernel
 def triangular_solve(values, cotangents, shared, record, lanes):
-    """Parameters: how many, size, columns, whether lower, whether transposed."""
+    """Parameters: how many, size, columns, whether lower, whether transposed.
+
+    And 1 where the solution for a column of zeros is zero, whatever the matrix.
+    """
     matrix, step, lane_step = operand_of(values, shared, record, 0, lanes)
     right, b_step, b_lane = operand_of(values, shared, record, 1, lanes)
     target = result_of(values, record, lanes)
@@ -82,3 +92,20 @@ def triangular_solve(values, cotangents, shared, record, lanes):
                 for lane in range(lanes):
                     number = load_float(entry, 8 * lane) / load_float(pivot, lane_step * lane)
                     store_float(entry, 8 * lane, number)
+        if load_int32(p + 20) and any_nan(x, n * columns * lanes):
+            for column in range(columns):
+                for lane in range(lanes):
+                    source = b + b_step * column + b_lane * lane
+                    entry = x + row * column + 8 * lane
+                    clear_solution(entry, row * columns, source, b_step * columns, n)
+
+
+@helper()
+def clear_solution(x, x_step, b, b_step, n):
+    """Zero, if the right side is."""
+    given = 0
+    for i in range(n):
+        given += load_float(b, b_step * i) != 0.0
+    if not given:
+        for i in range(n):
+            store_float(x, x_step * i, 0.0)

@@ -119,33 +119,36 @@ def _gemm() -> list[int]:
     return halves
 
 
-def _matmul(p: Sequence[int], sizes: Any, lanes: bool) -> Made:
-    from tapeflow.array_kernels import products
+def _matmul(absolute: int) -> Callable[..., Made]:
+    def make(p: Sequence[int], sizes: Any, lanes: bool) -> Made:
+        from tapeflow.array_kernels import products
 
-    d = Product(*p)
-    if not lanes and d.m * d.k * d.n >= _BY_BLAS:
-        return products.matmul_by_blas, [*p, *_gemm()]
-    return products.matmul, p
+        d = Product(*p)
+        if not lanes and d.m * d.k * d.n >= _BY_BLAS:
+            return products.matmul_by_blas, [*p, absolute, *_gemm()]
+        return products.matmul, [*p, absolute]
+
+    return make
 
 
-def _by_elimination(name: str) -> Callable[..., Made]:
+def _by_elimination(name: str, *more: int) -> Callable[..., Made]:
     """Of matrices that fit the stack, for one sample and for each lane."""
 
     def make(p: Sequence[int], sizes: Any, lanes: bool) -> Made:
         from tapeflow.array_kernels import elimination
 
-        return (getattr(elimination, name), p) if p[1] <= elimination.LARGEST else None
+        return (getattr(elimination, name), [*p, *more]) if p[1] <= elimination.LARGEST else None
 
     return make
 
 
-def _small(name: str) -> Callable[..., Made]:
+def _small(name: str, *more: int) -> Callable[..., Made]:
     def make(p: Sequence[int], sizes: Any, lanes: bool) -> Made:
         from tapeflow.array_kernels import small
 
         if p[1] > (_SMALL_LANES if lanes else _SMALL):
             return None
-        return getattr(small, name), p
+        return getattr(small, name), [*p, *more]
 
     return make
 
@@ -159,11 +162,14 @@ _MAKERS: dict[str, Callable[..., Made]] = {
     "sum": _reduction("sum"),
     "amax": _reduction("amax"),
     "log_of_sum": _reduction("log_of_sum"),
-    "matmul": _matmul,
-    "solve": _by_elimination("solve"),
+    "matmul": _matmul(0),
+    "azmatmul": _matmul(1),
+    "solve": _by_elimination("solve", 0),
+    "azsolve": _by_elimination("solve", 1),
     "inv": _by_elimination("inv"),
     "det": _by_elimination("det"),
     "slogdet": _by_elimination("slogdet"),
     "cholesky": _small("cholesky"),
-    "triangular_solve": _small("triangular_solve"),
+    "triangular_solve": _small("triangular_solve", 0),
+    "aztriangular_solve": _small("triangular_solve", 1),
 }

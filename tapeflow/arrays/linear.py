@@ -2,7 +2,8 @@
 
 The pullbacks are those of Giles, "Collected matrix derivative results for forward and reverse mode
 algorithmic differentiation" (2008), unless one says otherwise. The first parameter is the number
-of matrices in the stack; a matrix that cannot be factorised gives NaNs.
+of matrices in the stack; a matrix that cannot be factorised gives NaNs. Pullbacks have an absolute
+zero: they solve by the ops for which a column of zeros has the solution zero, whatever the matrix.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from tapeflow.arrays.base import (
     lanes_last,
     require,
 )
+from tapeflow.arrays.products import product_of
 from tapeflow.rules import azmul
 
 
@@ -61,6 +63,17 @@ def _each(
         return [np.full((*stack, *shape), np.nan) for shape in shapes]
 
 
+def _of_finite(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function by LAPACK's iterations, which do not end for some infinite numbers."""
+
+    def checked(a: Array) -> Any:
+        if not np.isfinite(a).all():
+            raise np.linalg.LinAlgError
+        return function(a)
+
+    return checked
+
+
 def _factor(a: Array) -> Any:
     # SciPy's LAPACK, whose threads the products of matrices use as well.
     from scipy.linalg.lapack import dpotrf
@@ -93,11 +106,11 @@ class Cholesky(StackRule):
     ) -> Sequence[Value | None]:
         batch, n = _dims(p, 2)
         factor, g = (x.reshape(batch, n, n) for x in (result, flowing))
-        inner = _lower(_t(factor) @ _lower(g), 0.5)
+        inner = _lower(product_of(factor, _lower(g), a_turned=True), 0.5)
         # L^-T inner L^-1, by two triangular solves.
         own = (batch, n, n, 1, 1)
-        left = call("triangular_solve", own, result, inner.reshape(-1)).reshape(batch, n, n)
-        both = call("triangular_solve", own, result, _t(left).reshape(-1)).reshape(batch, n, n)
+        left = call("aztriangular_solve", own, result, inner.reshape(-1)).reshape(batch, n, n)
+        both = call("aztriangular_solve", own, result, _t(left).reshape(-1)).reshape(batch, n, n)
         return ((0.5 * (both + _t(both))).reshape(-1),)
 
 
@@ -136,11 +149,27 @@ class Triangular_Solve(ArrayRule):
         p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
     ) -> Sequence[Value | None]:
         batch, n, k, lower, turned = _dims(p, 5)
-        back = call("triangular_solve", (batch, n, k, lower, 1 - turned), operands[0], flowing)
+        back = call("aztriangular_solve", (batch, n, k, lower, 1 - turned), operands[0], flowing)
         g, x = back.reshape(batch, n, k), result.reshape(batch, n, k)
-        outer = -(x @ _t(g)) if turned else -(g @ _t(x))
+        outer = -product_of(x, g, b_turned=True) if turned else -product_of(g, x, b_turned=True)
         kept = _lower(outer) if lower else _upper(outer)
         return kept.reshape(-1), back
+
+
+def _absolute(p: Parameters, b: Array, x: Array) -> Array:
+    """Solutions x of systems with right sides b, with zero for each column of zeros."""
+    columns = b.reshape(p[0], p[1], p[2], b.shape[1])
+    given = (columns != 0.0).any(axis=1, keepdims=True)
+    return np.where(given, x.reshape(columns.shape), 0.0).reshape(x.shape)
+
+
+@array_rule
+class Aztriangular_Solve(Triangular_Solve):
+    """As `Triangular_Solve`, but the solution for a column of zeros is zero."""
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        return _absolute(p, operands[1], Triangular_Solve.forward(p, *operands))
 
 
 @array_rule
@@ -172,10 +201,19 @@ class Solve(ArrayRule):
         p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
     ) -> Sequence[Value | None]:
         batch, n, k, turned = _dims(p, 4)
-        back = call("solve", (batch, n, k, 1 - turned), operands[0], flowing)
+        back = call("azsolve", (batch, n, k, 1 - turned), operands[0], flowing)
         g, x = back.reshape(batch, n, k), result.reshape(batch, n, k)
-        outer = -(x @ _t(g)) if turned else -(g @ _t(x))
+        outer = -product_of(x, g, b_turned=True) if turned else -product_of(g, x, b_turned=True)
         return outer.reshape(-1), back
+
+
+@array_rule
+class Azsolve(Solve):
+    """As `Solve`, but the solution for a column of zeros is zero, whatever the matrix."""
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        return _absolute(p, operands[1], Solve.forward(p, *operands))
 
 
 class _Square(StackRule):
@@ -206,7 +244,8 @@ class Inv(_Square):
     ) -> Sequence[Value | None]:
         batch, n = _dims(p, 2)
         x, g = result.reshape(batch, n, n), flowing.reshape(batch, n, n)
-        return ((-(_t(x) @ g @ _t(x))).reshape(-1),)
+        left = product_of(x, g, a_turned=True)
+        return (-product_of(left, x, b_turned=True).reshape(-1),)
 
 
 @array_rule
@@ -234,9 +273,10 @@ class Slogdet(StackRule):
     def pull(
         p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
     ) -> Sequence[Value | None]:
+        # The inverse, transposed, for the matrices whose logarithm is of use.
         batch, n = _dims(p, 2)
-        inverse = call("inv", p, operands[0]).reshape(batch, n, n)
-        return ((flowing[batch:].reshape(batch, 1, 1) * _t(inverse)).reshape(-1),)
+        right = azmul(flowing[batch:].reshape(batch, 1, 1), np.eye(n))
+        return (call("azsolve", (batch, n, n, 1), operands[0], right.reshape(-1)),)
 
 
 @array_rule
@@ -259,7 +299,11 @@ class Det(StackRule):
     ) -> Sequence[Value | None]:
         batch, n = _dims(p, 2)
         cofactors = call("cofactors", p, operands[0]).reshape(batch, n, n)
-        return ((flowing.reshape(batch, 1, 1) * cofactors).reshape(-1),)
+        return (azmul(flowing.reshape(batch, 1, 1), cofactors).reshape(-1),)
+
+
+def _svd(a: Array) -> Any:
+    return tuple(np.linalg.svd(a))
 
 
 @array_rule
@@ -272,7 +316,8 @@ class Cofactors(_Square):
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         batch, n = _dims(p, 2)
-        u, s, vt = np.linalg.svd(lanes_first(operands[0], (batch, n, n)))
+        a = lanes_first(operands[0], (batch, n, n))
+        u, s, vt = _each(_of_finite(_svd), [(n, n), (n,), (n, n)], a)
         others = np.stack([np.delete(s, k, axis=-1).prod(axis=-1) for k in range(n)], axis=-1)
         sign = np.linalg.det(u) * np.linalg.det(vt)
         return lanes_last(np.round(sign)[..., None, None] * (u * others[..., None, :]) @ vt)
@@ -282,10 +327,10 @@ class Cofactors(_Square):
         p: Parameters, operands: Sequence[Value], result: Value, flowing: Value
     ) -> Sequence[Value | None]:
         batch, n = _dims(p, 2)
-        turned = _t(call("inv", p, operands[0]).reshape(batch, n, n))
         c, g = result.reshape(batch, n, n), flowing.reshape(batch, n, n)
-        inner = np.sum(g * c, axis=(1, 2), keepdims=True)
-        return ((inner * turned - turned @ _t(g) @ c).reshape(-1),)
+        inner = np.sum(azmul(g, c), axis=(1, 2), keepdims=True)
+        right = azmul(inner, np.eye(n)) - product_of(g, c, a_turned=True)
+        return (call("azsolve", (batch, n, n, 1), operands[0], right.reshape(-1)),)
 
 
 @array_rule
@@ -303,7 +348,8 @@ class Pinv(StackRule):
     @staticmethod
     def forward(p: Parameters, *operands: Array) -> Array:
         batch, m, n = _dims(p, 3)
-        (x,) = _each(np.linalg.pinv, [(n, m)], lanes_first(operands[0], (batch, m, n)))
+        a = lanes_first(operands[0], (batch, m, n))
+        (x,) = _each(_of_finite(np.linalg.pinv), [(n, m)], a)
         return lanes_last(x)
 
     @staticmethod
@@ -313,9 +359,11 @@ class Pinv(StackRule):
         batch, m, n = _dims(p, 3)
         a, x = operands[0].reshape(batch, m, n), result.reshape(batch, n, m)
         g = flowing.reshape(batch, n, m)
-        to_a = -(_t(x) @ g @ _t(x))
-        to_a = to_a + (np.eye(m) - a @ x) @ (_t(g) @ (x @ _t(x)))
-        to_a = to_a + (_t(x) @ x) @ _t(g) @ (np.eye(n) - x @ a)
+        left = product_of(g, x @ _t(x), a_turned=True)
+        right = product_of(_t(x) @ x, g, b_turned=True)
+        to_a = -product_of(product_of(x, g, a_turned=True), x, b_turned=True)
+        to_a = to_a + product_of(np.eye(m) - a @ x, left)
+        to_a = to_a + product_of(right, np.eye(n) - x @ a)
         return (to_a.reshape(-1),)
 
 
@@ -339,7 +387,10 @@ class Expm(_Square):
     ) -> Sequence[Value | None]:
         batch, n = _dims(p, 2)
         a, g = _t(operands[0].reshape(batch, n, n)), flowing.reshape(batch, n, n)
+        # A matrix whose exponential is NaN gives NaN where something flows, and there alone.
+        failed = np.isnan(np.sum(result.reshape(batch, n * n), axis=1)).reshape(batch, 1, 1)
+        a = np.where(failed, 0.0, a)
         below = np.concatenate([np.zeros((batch, n, n)), a], axis=2)
         both = np.concatenate([np.concatenate([a, g], axis=2), below], axis=1)
         whole = call("expm", (batch, 2 * n), both.reshape(-1)).reshape(batch, 2 * n, 2 * n)
-        return (whole[:, :n, n:].reshape(-1),)
+        return (azmul(whole[:, :n, n:], np.where(failed, np.nan, 1.0)).reshape(-1),)

@@ -1,4 +1,7 @@
-"""The product of matrices."""
+"""The product of matrices, plain and with an absolute zero.
+
+Pullbacks take the second: where no cotangent flows, an infinite or a NaN number adds nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from tapeflow.arrays.base import (
     lanes_last,
     require,
 )
+from tapeflow.rules import azmul
 
 
 @dataclass(frozen=True)
@@ -93,20 +97,49 @@ class Matmul(ArrayRule):
         a, b = operands
         if d.a_turned:
             own = Product(d.batch, d.k, d.n, d.m, d.b_turned, 1, d.b_single, 0)
-            to_a = call("matmul", own.parameters, b, flowing)
+            to_a = call("azmatmul", own.parameters, b, flowing)
         else:
             own = Product(d.batch, d.m, d.n, d.k, 0, 1 - d.b_turned, 0, d.b_single)
-            to_a = call("matmul", own.parameters, flowing, b)
+            to_a = call("azmatmul", own.parameters, flowing, b)
         if d.b_turned:
             own = Product(d.batch, d.n, d.m, d.k, 1, d.a_turned, 0, d.a_single)
-            to_b = call("matmul", own.parameters, flowing, a)
+            to_b = call("azmatmul", own.parameters, flowing, a)
         else:
             own = Product(d.batch, d.k, d.m, d.n, 1 - d.a_turned, 0, d.a_single, 0)
-            to_b = call("matmul", own.parameters, a, flowing)
+            to_b = call("azmatmul", own.parameters, a, flowing)
         return (
             _summed(to_a, d.batch, d.m * d.k) if d.a_single else to_a,
             _summed(to_b, d.batch, d.k * d.n) if d.b_single else to_b,
         )
+
+
+@array_rule
+class Azmatmul(Matmul):
+    """As `Matmul`, of products with an absolute zero: zero times infinity or NaN is zero."""
+
+    @staticmethod
+    def forward(p: Parameters, *operands: Array) -> Array:
+        d = Product(*map(int, p))
+        a = _matrices(operands[0], d.a_single, d.batch, d.m, d.k, d.a_turned)
+        b = _matrices(operands[1], d.b_single, d.batch, d.k, d.n, d.b_turned)
+        with np.errstate(all="ignore"):
+            c = np.matmul(a, b)
+        # A product that may be another is a NaN, which its sum passes on.
+        lane, stack, i, j = np.nonzero(np.isnan(c))
+        rows = np.broadcast_to(a, (len(a), d.batch, d.m, d.k))[lane, stack, i]
+        columns = np.broadcast_to(b, (len(b), d.batch, d.k, d.n))[lane, stack, :, j]
+        c[lane, stack, i, j] = azmul(rows, columns).sum(axis=1)
+        return lanes_last(c)
+
+
+def product_of(a: Value, b: Value, a_turned: bool = False, b_turned: bool = False) -> Value:
+    """The products of two stacks of matrices, with an absolute zero; each may lie transposed."""
+    batch = a.shape[0]
+    k, m = a.shape[1:] if a_turned else a.shape[:0:-1]
+    n = b.shape[1] if b_turned else b.shape[2]
+    d = Product(batch, m, k, n, int(a_turned), int(b_turned))
+    whole = call("azmatmul", d.parameters, a.reshape(-1), b.reshape(-1))
+    return whole.reshape(batch, m, n)
 
 
 def _matrices(x: Array, single: int, batch: int, rows: int, columns: int, turned: int) -> Array:

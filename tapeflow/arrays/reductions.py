@@ -20,6 +20,7 @@ from tapeflow.arrays.base import (
     call,
     require,
 )
+from tapeflow.rules import azmul
 
 
 def _axis(p: Parameters) -> tuple[int, int, int]:
@@ -124,7 +125,7 @@ class _Extreme(_Chosen):
         # The sign of a NaN is NaN, and steps: which are chosen changes by no derivative.
         chosen = np.where(np.isnan(v), np.sign(v), x == v)
         share = chosen / np.sum(chosen, axis=1, keepdims=True)
-        return ((flowing.reshape(outer, 1, inner) * share).reshape(-1),)
+        return (azmul(flowing.reshape(outer, 1, inner), share).reshape(-1),)
 
 
 @array_rule
@@ -169,7 +170,7 @@ class Log_Of_Sum(ArrayRule):
     ) -> Sequence[Value | None]:
         outer, n, inner = _axis(p)
         x, v = operands[0].reshape(outer, n, inner), result.reshape(outer, 1, inner)
-        return (np.exp(x - v) * flowing.reshape(outer, 1, inner)).reshape(-1), None
+        return azmul(flowing.reshape(outer, 1, inner), np.exp(x - v)).reshape(-1), None
 
 
 @array_rule

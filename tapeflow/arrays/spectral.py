@@ -19,7 +19,8 @@ from tapeflow.arrays.base import (
     lanes_last,
     require,
 )
-from tapeflow.arrays.linear import _dims, _each, _t
+from tapeflow.arrays.linear import _dims, _each, _of_finite, _t
+from tapeflow.arrays.products import product_of
 from tapeflow.rules import azmul
 
 
@@ -78,12 +79,12 @@ class Qr(StackRule):
         shapes = (batch, m, n), (batch, n, n)
         (q, r), (gq, gr) = _split(result, *shapes), _split(flowing, *shapes)
         gr = np.triu(gr)
-        inner = r @ _t(gr) - _t(gq) @ q
+        inner = product_of(r, gr, b_turned=True) - product_of(gq, q, a_turned=True)
         symmetric = np.tril(inner) + _t(np.tril(inner, -1))
-        right = gq + q @ symmetric
+        right = gq + product_of(q, symmetric)
         # right R^-T = (R^-1 right^T)^T
         own = (batch, n, m, 0, 0)
-        x = call("triangular_solve", own, r.reshape(-1), _t(right).reshape(-1))
+        x = call("aztriangular_solve", own, r.reshape(-1), _t(right).reshape(-1))
         return (_t(x.reshape(batch, n, m)).reshape(-1),)
 
 
@@ -109,7 +110,8 @@ class Eigh(StackRule):
     def forward(p: Parameters, *operands: Array) -> Array:
         batch, n = _dims(p, 2)
         a = lanes_first(operands[0], (batch, n, n))
-        return _joined(_each(np.linalg.eigh, [(n,), (n, n)], 0.5 * (a + _t(a))), batch)
+        symmetric = 0.5 * (a + _t(a))
+        return _joined(_each(_of_finite(np.linalg.eigh), [(n,), (n, n)], symmetric), batch)
 
     @staticmethod
     def pull(
@@ -118,8 +120,9 @@ class Eigh(StackRule):
         batch, n = _dims(p, 2)
         shapes = (batch, n), (batch, n, n)
         (w, v), (gw, gv) = _split(result, *shapes), _split(flowing, *shapes)
-        inner = azmul(_t(v) @ gv, _finite(_differences(w)))
-        whole = v @ (_diagonal_matrix(gw) + inner) @ _t(v)
+        inner = azmul(product_of(v, gv, a_turned=True), _finite(_differences(w)))
+        left = product_of(v, _diagonal_matrix(gw) + inner)
+        whole = product_of(left, v, b_turned=True)
         return ((0.5 * (whole + _t(whole))).reshape(-1),)
 
 
@@ -154,7 +157,7 @@ class Eig(StackRule):
             return w, v
 
         a = lanes_first(operands[0], (batch, n, n))
-        return _joined(_each(real, [(n,), (n, n)], a), batch)
+        return _joined(_each(_of_finite(real), [(n,), (n, n)], a), batch)
 
     @staticmethod
     def pull(
@@ -163,12 +166,12 @@ class Eig(StackRule):
         batch, n = _dims(p, 2)
         shapes = (batch, n), (batch, n, n)
         (w, v), (gw, gv) = _split(result, *shapes), _split(flowing, *shapes)
-        product = _t(v) @ gv
+        product = product_of(v, gv, a_turned=True)
         length = np.sum(product * np.eye(n), axis=-2, keepdims=True)
-        inner = azmul(product - (_t(v) @ v) * length, _finite(_differences(w)))
-        right = (_diagonal_matrix(gw) + inner) @ _t(v)
+        inner = azmul(product - azmul(_t(v) @ v, length), _finite(_differences(w)))
+        right = product_of(_diagonal_matrix(gw) + inner, v, b_turned=True)
         own = (batch, n, n, 1)
-        return (call("solve", own, v.reshape(-1), right.reshape(-1)),)
+        return (call("azsolve", own, v.reshape(-1), right.reshape(-1)),)
 
 
 @array_rule
@@ -200,7 +203,7 @@ class Svd(StackRule):
             return tuple(np.linalg.svd(a, full_matrices=False))
 
         a = lanes_first(operands[0], (batch, m, n))
-        return _joined(_each(thin, [(m, k), (k,), (k, n)], a), batch)
+        return _joined(_each(_of_finite(thin), [(m, k), (k,), (k, n)], a), batch)
 
     @staticmethod
     def pull(
@@ -210,16 +213,19 @@ class Svd(StackRule):
         k = min(m, n)
         shapes = (batch, m, k), (batch, k), (batch, k, n)
         (u, s, vt), (gu, gs, gvt) = _split(result, *shapes), _split(flowing, *shapes)
-        v, gv, row = _t(vt), _t(gvt), s[:, None, :]
+        row = s[:, None, :]
         f = _finite(_differences(s * s))
-        ut, vtg = _t(u) @ gu, vt @ gv
-        inner = azmul(ut - _t(ut), f) * row + s[..., None] * azmul(vtg - _t(vtg), f)
-        whole = u @ (inner + _diagonal_matrix(gs)) @ vt
+        ut, vtg = product_of(u, gu, a_turned=True), product_of(vt, gvt, b_turned=True)
+        inner = azmul(azmul(ut - _t(ut), f), row)
+        inner = inner + azmul(s[..., None], azmul(vtg - _t(vtg), f))
+        whole = product_of(product_of(u, inner + _diagonal_matrix(gs)), vt)
         # What leaves the spaces that U and V span, for matrices that are not square.
         if m > k:
-            rest = gu / row
-            whole = whole + (rest - u @ (_t(u) @ rest)) @ vt
+            rest = azmul(gu, 1.0 / row)
+            rest = rest - product_of(u, product_of(u, rest, a_turned=True))
+            whole = whole + product_of(rest, vt)
         if n > k:
-            rest = gv / row
-            whole = whole + u @ _t(rest - v @ (vt @ rest))
+            rest = azmul(gvt, 1.0 / s[..., None])
+            rest = rest - product_of(product_of(rest, vt, b_turned=True), vt)
+            whole = whole + product_of(u, rest)
         return (whole.reshape(-1),)

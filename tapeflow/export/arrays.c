@@ -155,6 +155,37 @@ static void tape_matmul(double *r, const double *a, const double *b, size_t batc
     }
 }
 
+static void tape_azmatmul(double *r, const double *a, const double *b, size_t batch, size_t m,
+                          size_t k, size_t n, int a_turned, int b_turned, int a_single,
+                          int b_single)
+{
+    size_t s, i, j, h;
+    for (s = 0; s < batch; s++) {
+        const double *left = a_single ? a : a + s * m * k, *right = b_single ? b : b + s * k * n;
+        for (i = 0; i < m; i++)
+            for (j = 0; j < n; j++) {
+                double total = 0.0;
+                for (h = 0; h < k; h++) {
+                    const double x = left[a_turned ? h * m + i : i * k + h];
+                    const double y = right[b_turned ? j * k + h : h * n + j];
+                    if (x != 0.0 && y != 0.0) total += x * y;
+                }
+                r[(s * m + i) * n + j] = total;
+            }
+    }
+}
+
+static void tape_clear_columns(double *r, const double *b, size_t batch, size_t n, size_t columns)
+{
+    size_t s, c, i;
+    for (s = 0; s < batch; s++, b += n * columns, r += n * columns)
+        for (c = 0; c < columns; c++) {
+            int given = 0;
+            for (i = 0; i < n; i++) given |= b[columns * i + c] != 0.0;
+            for (i = 0; i < n && !given; i++) r[columns * i + c] = 0.0;
+        }
+}
+
 static void tape_cholesky(double *r, const double *a, size_t batch, size_t n)
 {
     size_t s, i, j, k;

@@ -117,6 +117,16 @@ def _solve(needs: Needs, p: Sequence[int], r: str, a: str, b: str) -> Lines:
     return [f"{needs.function('solve')}({r}, {a}, {b}, {batch}, {n}, {columns}, {turned}, {room});"]
 
 
+def _absolute(solve: Callable[..., Lines]) -> Callable[..., Lines]:
+    """With the solution zero for each column of zeros."""
+
+    def call(needs: Needs, p: Sequence[int], r: str, a: str, b: str) -> Lines:
+        clear = f"{needs.function('clear_columns')}({r}, {b}, {p[0]}, {p[1]}, {p[2]});"
+        return [*solve(needs, p, r, a, b), clear]
+
+    return call
+
+
 def _inv(needs: Needs, p: Sequence[int], r: str, a: str) -> Lines:
     return _solve(needs, (p[0], p[1], p[1], 0), r, a, "NULL")
 
@@ -154,9 +164,12 @@ ARRAYS: dict[str, Callable[..., Lines]] = {
     "searchsorted": _searchsorted,
     "log_of_sum": _log_of_sum,
     "matmul": _plain("matmul"),
+    "azmatmul": _plain("azmatmul"),
     "cholesky": _plain("cholesky"),
     "triangular_solve": _plain("triangular_solve"),
+    "aztriangular_solve": _absolute(_plain("triangular_solve")),
     "solve": _solve,
+    "azsolve": _absolute(_solve),
     "inv": _inv,
     "det": _det,
     "slogdet": _slogdet,

@@ -283,12 +283,42 @@ def arrays(name: str, p: Sequence[int], operands: Sequence[Any]) -> Any:
         zeros = jnp.zeros((p[0], p[1]))
         return zeros.at[rows, place].add(jnp.where(good, a.reshape(p[0], p[2]), 0.0))
 
-    def matmul() -> Any:
+    def matmul(absolute: bool) -> Any:
         batch, m, k, n, a_turned, b_turned, a_single, b_single = p
         left = a.reshape(1 if a_single else batch, *((k, m) if a_turned else (m, k)))
         right = b.reshape(1 if b_single else batch, *((n, k) if b_turned else (k, n)))
         left = left.swapaxes(-1, -2) if a_turned else left
-        return left @ (right.swapaxes(-1, -2) if b_turned else right)
+        right = right.swapaxes(-1, -2) if b_turned else right
+        whole = left @ right
+        if not absolute:
+            return whole
+
+        def term(h: Any, total: Any) -> Any:
+            x, y = left[:, :, h, None], right[:, h, None, :]
+            return total + jnp.where((x == 0.0) | (y == 0.0), 0.0, x * y)
+
+        def exact() -> Any:
+            return jax.lax.fori_loop(0, k, term, jnp.zeros_like(whole))
+
+        # Zero times infinity is zero; a plain product makes a NaN of it.
+        return jax.lax.cond(jnp.isnan(whole).any(), exact, lambda: whole)
+
+    def triangular_solve() -> Any:
+        return jax.lax.linalg.triangular_solve(
+            stack(a, p[1], p[1]), stack(b, p[1], p[2]), left_side=True, lower=bool(p[3]),
+            transpose_a=bool(p[4]),
+        )  # fmt: skip
+
+    def solve() -> Any:
+        matrices = stack(a, p[1], p[1])
+        return jnp.linalg.solve(
+            matrices.swapaxes(-1, -2) if p[3] else matrices, stack(b, p[1], p[2])
+        )
+
+    def of_given(x: Any) -> Any:
+        """Solutions, with zero for each column of zeros."""
+        given = (stack(b, p[1], p[2]) != 0.0).any(axis=1, keepdims=True)
+        return jnp.where(given, x, 0.0)
 
     def symmetric() -> Any:
         x = stack(a, p[1], p[1])
@@ -316,16 +346,13 @@ def arrays(name: str, p: Sequence[int], operands: Sequence[Any]) -> Any:
         "argsort": lambda: jnp.argsort(folded(a), axis=1, stable=True).astype(float),
         "searchsorted": lambda: jnp.searchsorted(a, b, "right" if p[2] else "left").astype(float),
         "log_of_sum": lambda: jax.scipy.special.logsumexp(folded(a), axis=1),
-        "matmul": matmul,
+        "matmul": lambda: matmul(False),
+        "azmatmul": lambda: matmul(True),
         "cholesky": lambda: jnp.linalg.cholesky(symmetric()),
-        "triangular_solve": lambda: jax.lax.linalg.triangular_solve(
-            stack(a, p[1], p[1]), stack(b, p[1], p[2]), left_side=True, lower=bool(p[3]),
-            transpose_a=bool(p[4]),
-        ),
-        "solve": lambda: jnp.linalg.solve(
-            stack(a, p[1], p[1]).swapaxes(-1, -2) if p[3] else stack(a, p[1], p[1]),
-            stack(b, p[1], p[2]),
-        ),
+        "triangular_solve": triangular_solve,
+        "aztriangular_solve": lambda: of_given(triangular_solve()),
+        "solve": solve,
+        "azsolve": lambda: of_given(solve()),
         "inv": lambda: jnp.linalg.inv(stack(a, p[1], p[1])),
         "slogdet": lambda: jnp.concatenate(list(jnp.linalg.slogdet(stack(a, p[1], p[1])))),
         "det": lambda: jnp.linalg.det(stack(a, p[1], p[1])),

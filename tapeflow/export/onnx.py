@@ -244,14 +244,35 @@ def _cumsum(values: _Onnx, p: Sequence[int], run: str) -> str:
     return values.graph.node("CumSum", values.reshape(run, p[:3]), axis, reverse=p[3])
 
 
-def _matmul(values: _Onnx, p: Sequence[int], a: str, b: str) -> str:
+def _factors(values: _Onnx, p: Sequence[int], a: str, b: str) -> tuple[str, str]:
     batch, m, k, n, a_turned, b_turned, a_single, b_single = p
     left = values.reshape(a, (1 if a_single else batch, *((k, m) if a_turned else (m, k))))
     right = values.reshape(b, (1 if b_single else batch, *((n, k) if b_turned else (k, n))))
     node = values.graph.node
     left = node("Transpose", left, perm=[0, 2, 1]) if a_turned else left
     right = node("Transpose", right, perm=[0, 2, 1]) if b_turned else right
-    return node("MatMul", left, right)
+    return left, right
+
+
+def _matmul(values: _Onnx, p: Sequence[int], a: str, b: str) -> str:
+    return values.graph.node("MatMul", *_factors(values, p, a, b))
+
+
+def _azmatmul(values: _Onnx, p: Sequence[int], a: str, b: str) -> str:
+    """The product of the finite numbers; the plain one where another meets what is not zero."""
+    node, zero = values.graph.node, values.graph.constant(0.0)
+
+    def parts(x: str) -> tuple[str, str, str]:
+        """What is finite; 1 for each number that is not, and for each that is not zero."""
+        wild = node("IsNaN", node("Sub", x, x))
+        given = node("Cast", node("Not", node("Equal", x, zero)), to=11)  # a double
+        return node("Where", wild, zero, x), node("Cast", wild, to=11), given
+
+    x, y = _factors(values, p, a, b)
+    (left, wild_left, any_left), (right, wild_right, any_right) = parts(x), parts(y)
+    met = node("MatMul", wild_left, any_right), node("MatMul", any_left, wild_right)
+    wild = node("Greater", node("Add", *met), zero)
+    return node("Where", wild, node("MatMul", x, y), node("MatMul", left, right))
 
 
 _ARRAYS: dict[str, Callable[..., str]] = {
@@ -268,6 +289,7 @@ _ARRAYS: dict[str, Callable[..., str]] = {
     "cumsum": _cumsum,
     "log_of_sum": lambda values, p, run, value: value,
     "matmul": _matmul,
+    "azmatmul": _azmatmul,
     "det": lambda values, p, run: values.graph.node("Det", values.reshape(run, (p[0], p[1], p[1]))),
 }
 """The ops on whole arrays that ONNX has: each gives the name of the result."""

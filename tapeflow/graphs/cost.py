@@ -61,7 +61,7 @@ def instruction_cost(op: Op, parameters: Sequence[int], sizes: Sequence[int], si
         bodies = [tape_cost(body) for body in rule.tapes]
         return functools.reduce(Cost.__add__, bodies, Cost(0, 0)).times(steps)
     moved = sum(sizes) + size
-    if op.name == "matmul":
+    if op.name in ("matmul", "azmatmul"):
         batch, m, k, n = parameters[:4]
         moved = 2 * batch * m * k * n
     elif getattr(rule, "__module__", "") in (linear.__name__, spectral.__name__):

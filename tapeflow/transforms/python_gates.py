@@ -11,6 +11,7 @@ from typing import Any
 from tapeflow.errors import GateError, StructureError, TracingError
 from tapeflow.gates import PythonBackward, backward_op
 from tapeflow.ops import Op
+from tapeflow.rules import unless_idle
 from tapeflow.structure import flat_structure
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
@@ -36,8 +37,16 @@ def gate_flows(
     from tapeflow.transforms.replay import inline
     from tapeflow.transforms.reverse import pullback
 
+    # The gate is skipped where nothing flows into it, and so is its derivative in its operands.
+    idle = flow == 0.0
+    skipped = (idle + (operands[-1] == 0.0)) != 0.0
     found = iter(inline(pullback(backward_tape(op), chosen), [*operands, flow])[1:])
-    return [next(found) if own else None for own in chosen]
+    results = [next(found) if own else None for own in chosen]
+    looked_at = [*[skipped] * len(of_gate), idle]
+    return [
+        own if own is None else unless_idle(own, where)
+        for own, where in zip(results, looked_at, strict=True)
+    ]
 
 
 def backward_tape(op: Op) -> Tape:

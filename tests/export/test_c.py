@@ -213,11 +213,37 @@ def test_arrays(f: Any, compiler: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(g, whole, rtol=1e-11, atol=1e-11)
 
 
+def unused(x: Any, w: Any, a: Any) -> Any:
+    """Products and solutions, of which the last rows and matrices are of no use."""
+    solved = np.linalg.solve(a, np.ones((2, 3, 1))) + np.linalg.cholesky(a)
+    return np.sum((x @ w)[:2] ** 2) + np.sum(solved[0] ** 2)
+
+
+def with_nans() -> tuple[Any, ...]:
+    """Arguments of `unused` that are NaN and infinite where they are of no use."""
+    rng = np.random.default_rng(5)
+    x, a = rng.normal(size=(3, 4)), np.stack([np.eye(3) * 3.0 + 1.0] * 2)
+    x[2], x[2, 1], a[1] = np.nan, np.inf, np.nan
+    return x, rng.normal(size=(4, 2)), a
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_nothing_flows_back_from_what_is_of_no_use(compiler: str, tmp_path: Path) -> None:
+    args = with_nans()
+    tape = tpf.record(unused, *args)
+    x = np.concatenate([np.ravel(a) for a in args])
+    _, g = Compiled(tape, tmp_path, compiler, ["-O2"]).pullback(x, np.ones(1))
+    expected = np.concatenate([np.ravel(own) for own in tpf.grad(unused, (0, 1, 2))(*args)])
+    assert np.isfinite(expected).all() and not expected[8:12].any() and not expected[-9:].any()
+    np.testing.assert_allclose(g, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_the_tests_of_arrays_have_every_op() -> None:
     from tapeflow.transforms import pullback
 
     a, b = np.eye(4) * 2.0, np.ones((4, 2))
     made = [tpf.record(moves, np.ones((3, 6)), np.ones(3)), tpf.record(matrices, a, b)]
+    made.append(tpf.record(unused, *with_nans()))
     made += [pullback(tape) for tape in made]
     used = {tape.op(i).name for tape in map(remove_dead_code, made) for i in range(len(tape))}
     assert used >= ARRAYS.keys()

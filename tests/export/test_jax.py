@@ -8,7 +8,7 @@ import pytest
 import tapeflow as tpf
 from tapeflow.ops import OPS
 from tapeflow.tracers import apply
-from tests.export.test_c import matrices, moves
+from tests.export.test_c import matrices, moves, unused, with_nans
 
 jax = pytest.importorskip("jax")
 
@@ -78,6 +78,20 @@ def test_arrays(f: Any) -> None:
     )
     total = tpf.grad(lambda *args: sum(np.sum(x) for x in jax.tree.leaves(f(*args))))
     np.testing.assert_allclose(gradient(*args), total(*args), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_nothing_flows_back_from_what_is_of_no_use(batched: bool) -> None:
+    args = with_nans()
+    gradient = tpf.record(tpf.grad(unused, (0, 1, 2)), *args).to_jax()
+    if batched:
+        gradient = jax.vmap(gradient)
+        found = [own[0] for own in jax.jit(gradient)(*(arg[None] for arg in args))]
+    else:
+        found = jax.jit(gradient)(*args)
+    for one, other in zip(found, tpf.grad(unused, (0, 1, 2))(*args), strict=True):
+        assert np.isfinite(other).all()
+        np.testing.assert_allclose(one, other, TOLERANCE, 1e-12)
 
 
 def recurrence(x: Any, w: Any) -> Any:

@@ -79,6 +79,18 @@ def test_a_network_and_its_gradient(tmp_path: Path) -> None:
     assert [taken.name for taken in model.graph.output] == [f"result{k}" for k in range(4)]
 
 
+def test_nothing_flows_back_from_what_is_of_no_use() -> None:
+    def loss(x: Any, w: Any) -> Any:
+        return np.sum((x @ w)[:2] ** 2)
+
+    rng = np.random.default_rng(5)
+    x, w = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+    x[2], x[2, 1] = np.nan, np.inf
+    tape = tpf.record(tpf.grad(loss, (0, 1)), x, w)
+    assert np.isfinite(np.concatenate([np.ravel(own) for own in tape(x, w)])).all()
+    check(tape, x, w)
+
+
 def test_other_tapes_are_refused_in_a_sentence() -> None:
     tape = tpf.record(lambda x: x * 2.0 if x > 0.0 else x, 1.0)
     with pytest.raises(tpf.TapeError, match="takes branches on values"):

@@ -19,8 +19,8 @@ from tests.strategies import identical
 
 # Others than these are bit for bit what the reference says.
 BY_BLAS_OR_LAPACK = {
-    "matmul", "cholesky", "triangular_solve", "solve", "inv", "det", "slogdet", "cofactors",
-    "pinv", "qr", "eigh", "eig", "svd", "expm",
+    "matmul", "azmatmul", "cholesky", "triangular_solve", "aztriangular_solve", "solve", "azsolve",
+    "inv", "det", "slogdet", "cofactors", "pinv", "qr", "eigh", "eig", "svd", "expm",
 }  # fmt: skip
 
 

@@ -85,7 +85,10 @@ MORE = [
     ("eig", (1, 3)),
 ]
 SMALL = [(name, p) for name, p in CASES + MORE if RULES[name].sizes(p)[1] < 200]
-DENSE = {"cofactors", "triangular_solve", "take_at", "put_at", "argmax", "argmin", "amax", "amin"}
+DENSE = {
+    "cofactors", "triangular_solve", "aztriangular_solve", "take_at", "put_at", "argmax", "argmin",
+    "amax", "amin",
+}  # fmt: skip
 """Those whose pattern holds for any numbers, and has more than one example shows."""
 
 

@@ -182,9 +182,12 @@ class Branching:
             n = lanes.n if own is None else len(own)
             taken.append((path, n))
             plan = self.plan(path)
-            leaves = lanes.leaves if own is None else lanes.chosen(own, plan.widths)
             with renumbered(own):
-                results = plan.sweep(leaves, n)
+                if own is not None and lanes.in_place:
+                    results = plan.sweep(lanes.leaves, n, own.astype(np.int32))
+                else:
+                    leaves = lanes.leaves if own is None else lanes.chosen(own, plan.widths)
+                    results = plan.sweep(leaves, n)
             for found, arrays in zip(results, whole, strict=True):
                 for array, target in zip(found, arrays, strict=True):
                     put(array, own, target)

@@ -34,14 +34,19 @@ _FEW = 64
 
 @dataclass(frozen=True)
 class Column:
-    """Numbers of a run of slots: shape (samples, size), or (1, size) if all samples share them."""
+    """Numbers of a run of slots: shape (samples, size), or (1, size) if all samples share them.
+
+    rows: which rows the samples' are, int32; all, one after the other, if None.
+    """
 
     array: Any
     shared: bool
+    rows: Any = None
 
     def of(self, chosen: Any) -> "Column":
         if self.shared:
             return self
+        assert self.rows is None
         own = self.array[chosen] if isinstance(chosen, slice) else taken(self.array, chosen)
         return Column(own, False)
 
@@ -61,6 +66,16 @@ class Lanes:
     def __init__(self, leaves: Sequence[Any], axes: Sequence[Axis], n: int) -> None:
         self.leaves, self.axes, self.n = leaves, axes, n
         self._rows: dict[int, Any] = {}
+
+    @property
+    def in_place(self) -> bool:
+        """Whether compiled code can read some samples alone in the caller's arrays."""
+        if settings.current().debugging or self.n >= 2**31:
+            return False
+        return all(
+            axis is None or (leaf.dtype == np.float64 and leaf.flags.aligned)
+            for leaf, axis in zip(self.leaves, self.axes, strict=True)
+        )
 
     def sample(self, lane: int) -> list[Any]:
         """One sample's leaves, as the function is recorded on."""
@@ -97,8 +112,8 @@ class Lanes:
         ]
         return Lanes(leaves, self.axes, last - first)
 
-    def column(self, structure: Structure, run: Run, lanes: Ints | None) -> Column:
-        """A run of the inputs' slots, of some samples."""
+    def column(self, structure: Structure, run: Run, lanes: Ints | None, in_place: bool) -> Column:
+        """A run of the inputs' slots, of some samples; read where it is, or copied."""
         ends = [last for _, last in structure.bounds]
         k = int(np.searchsorted(ends, run[0], "right"))
         rows, axis = self._rows.get(k), self.axes[k]
@@ -112,7 +127,7 @@ class Lanes:
         own = rows[:, first : first + run[1]]
         if axis is None or lanes is None:
             return Column(own, axis is None)
-        return Column(taken(own, lanes), False)
+        return Column(own, False, lanes) if in_place else Column(taken(own, lanes), False)
 
 
 def taken(array: Any, lanes: Ints) -> Any:
@@ -253,10 +268,13 @@ def _end_of(path: Path, first: int, n: int) -> int:
 
 def _run_leg(path: Path, leg: Leg, lanes: Lanes, group: _Group) -> list[Column]:
     """A leg's results for a group of samples."""
-    raw, columns = path.raw, []
+    raw, columns, rows = path.raw, [], group.lanes
+    in_place = rows is not None and lanes.in_place
+    if rows is not None and in_place:
+        rows = rows.astype(np.int32)
     for run in leg.inputs:
         if run[0] < raw.n_inputs:
-            columns.append(lanes.column(raw.input_structure, run, group.lanes))
+            columns.append(lanes.column(raw.input_structure, run, rows, in_place))
         else:
             i = owner(raw, run)
             first = run[0] - int(raw.slots[i])
@@ -281,6 +299,7 @@ def run_columns(tape: Tape, columns: Sequence[Column], n: int) -> list[Column]:
 
     batch = _program(tape, tuple(column.shared for column in columns))
     addresses, strides, sizes, shared = [], [], [], np.zeros(tape.n_inputs)
+    indices = np.zeros(tape.n_inputs, np.int64)
     for column, (first, last) in zip(columns, tape.input_structure.bounds, strict=True):
         array = column.array
         if column.shared:
@@ -289,14 +308,18 @@ def run_columns(tape: Tape, columns: Sequence[Column], n: int) -> list[Column]:
         addresses.append(address_of(array) + offsets)
         strides.append(np.full(last - first, 0 if column.shared else array.strides[0]))
         sizes.append(np.full(last - first, array.itemsize))
+        if column.rows is not None:
+            indices[first:last] = address_of(column.rows)
     source = Source(
         np.concatenate(addresses),
         np.concatenate(strides),
         np.concatenate(sizes),
         shared,
-        tuple(column.array for column in columns),
+        tuple((column.array, column.rows) for column in columns),
         [np.dtype(np.float64)] * len(structure.leaves),
         [],
+        indices if indices.any() else None,
+        np.full(tape.n_inputs, np.dtype(np.int32).itemsize),
     )
     values, _ = batch.run(source, n, None)
     same = np.zeros(structure.size, np.bool_)

@@ -1,11 +1,13 @@
 """A batch's arguments, of certain shapes and axes, and the program that runs a tape on them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tapeflow.arguments import Part
+from tapeflow.memory import address_of
 from tapeflow.passes import executable
 from tapeflow.passes.seams import seams_of
 from tapeflow.programs import has_native_reverse
@@ -165,11 +167,14 @@ class Plan:
         """The structure of the result, and `sweep`."""
         return self.tape.output_structure, self.sweep(leaves, n_lanes)
 
-    def sweep(self, leaves: Sequence[Any], n_lanes: int) -> Results:
-        """The values by leaf of the result, and the gradients by wanted leaf."""
-        return self.batch.run(self.source(leaves), n_lanes, self.reduce)
+    def sweep(self, leaves: Sequence[Any], n_lanes: int, rows: Any = None) -> Results:
+        """The values by leaf of the result, and the gradients by wanted leaf.
 
-    def source(self, leaves: Sequence[Any]) -> "Source":
+        rows: which samples, int32 (n_lanes,), of arrays of float64; all if None.
+        """
+        return self.batch.run(self.source(leaves, rows), n_lanes, self.reduce)
+
+    def source(self, leaves: Sequence[Any], rows: Any = None) -> "Source":
         """Where every input's numbers are: in the caller's own arrays, if they fit."""
         from tapeflow.batch_run import Source
 
@@ -188,14 +193,22 @@ class Plan:
         shared = np.zeros(self.tape.n_inputs)
         for k, slots in self._shared:
             shared[slots] = arrays[k].ravel()
-        return Source(
+        source = Source(
             offsets + np.repeat(bases, self._sizes),
             strides,
             np.repeat([array.itemsize for array in arrays], self._sizes),
             shared,
-            tuple(arrays),
+            (*arrays, rows),
             self.value_dtypes,
             self.gradient_dtypes,
+        )
+        if rows is None:
+            return source
+        by_row = np.repeat([axis is not None for axis in self.axes], self._sizes)
+        return replace(
+            source,
+            indices=np.where(by_row, address_of(rows), 0),
+            index_strides=np.full(len(by_row), rows.itemsize),
         )
 
     def _layout(self, arrays: Sequence[Any]) -> _Layout:

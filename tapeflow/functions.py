@@ -73,8 +73,9 @@ def _tape(op: Op) -> Tape:
 
 FUNCTIONS = {op.function: _function(op) for op in COMPILED if not op.name.startswith("az")}
 
-__test__ = FUNCTIONS
-"""Where doctest finds their examples."""
+__all__ = ["FUNCTIONS", *meanings.FUNCTIONS]
+
+globals().update(FUNCTIONS)  # where doctest, and the reference, find them
 
 # `auxiliary` has the public one, which takes structures.
 assert FUNCTIONS.keys() - {"stop_gradient"} == meanings.FUNCTIONS.keys(), "a function has no row"

@@ -3,7 +3,7 @@
     python -m tests.files.fuzz FOLDER random SEED COUNT
     python -m tests.files.fuzz FOLDER flips TAPE
 
-Random changes of eight tapes' files; or every bit of the header and of each array of one, with a
+Random changes of ten tapes' files; or every bit of the header and of each array of one, with a
 hash that fits. It prints what became of the files, as JSON. A file whose tape kills the process is
 FOLDER/last.
 """
@@ -67,6 +67,22 @@ def loops(x: Any, w: Any) -> Any:
     return last + np.sum(ys) + np.sum(tpf.fori_loop(0, 3, lambda i, c: c * w[0] + i, x))
 
 
+@tpf.gate
+def softsign(x: Any) -> Any:
+    d = 1.0 + abs(x)
+    return x / d, (1.0 / (d * d),)
+
+
+GATES = {"softsign": softsign}
+"""What the reader of a changed file supplies: so a gate's name may be right, and the rest not."""
+
+
+def gates(x: Any, y: Any) -> Any:
+    for _ in range(3):
+        x = softsign(x * y) + softsign(y)
+    return x * softsign(x), y
+
+
 def seeds() -> dict[str, Tape]:
     """The tapes whose files are changed."""
     a = np.arange(16.0).reshape(4, 4) % 5.0
@@ -74,6 +90,7 @@ def seeds() -> dict[str, Tape]:
         "numbers": tpf.record(numbers, 1.3, 0.4),
         "moves": tpf.record(moves, np.arange(24.0).reshape(4, 6)[:3] % 7.0, np.zeros(3)),
         "matrices": tpf.record(matrices, a, a[:, :2] + 1.0),
+        "gates": tpf.record(gates, 0.7, -1.2),
         "loops": tpf.record(loops, np.array([0.3, 0.6, -0.2]), np.array([2.0, 0.7])),
     }
     return made | {f"pullback of {name}": pullback(tape) for name, tape in made.items()}
@@ -172,7 +189,7 @@ def saved(tape: Tape) -> bytes:
 def attempt(data: bytes, rng: np.random.Generator, last: Path) -> str:
     """What becomes of a file: "refused", "run" or "too long to run"."""
     try:
-        tape = tpf.load(io.BytesIO(data), max_bytes=MAX_BYTES)
+        tape = tpf.load(io.BytesIO(data), gates=GATES, max_bytes=MAX_BYTES)
     except tpf.TapeError as error:
         assert "\n" not in str(error), error
         return "refused"

@@ -21,7 +21,7 @@ ATTACKS = attacks(FILES)
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_attacked_loads(name: str) -> None:
-    assert fuzz.saved(tpf.load(io.BytesIO(FILES[name]))) == FILES[name]
+    assert fuzz.saved(tpf.load(io.BytesIO(FILES[name]), gates=fuzz.GATES)) == FILES[name]
 
 
 def test_attacks_made_by_hand_are_refused_in_a_sentence() -> None:
@@ -29,7 +29,7 @@ def test_attacks_made_by_hand_are_refused_in_a_sentence() -> None:
     loaded, wrong = [], []
     for name, attack in ATTACKS.items():
         try:
-            tpf.load(io.BytesIO(attack(FILES)), max_bytes=10**8)
+            tpf.load(io.BytesIO(attack(FILES)), gates=fuzz.GATES, max_bytes=10**8)
             loaded.append(name)
         except tpf.TapeError as error:
             text = str(error)

@@ -68,8 +68,9 @@ class Terms:
 
 _FLOAT = np.dtype(np.float64)
 
-_SMALL = 100_000
-"""Entries below which handing work to another thread costs more than it saves."""
+_SMALL = 500_000
+"""Entries, a nanosecond each at most, below which another thread saves little, and costs much where
+it has to wait for a processor."""
 
 
 class Entrywise:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapeflow as tpf
+from tapeflow.sparsity import entrywise
 
 N = 12
 
@@ -139,12 +140,13 @@ def test_points_and_results_that_are_kept() -> None:
         assert np.array_equal(plan.data(point), own)
 
 
-@pytest.mark.jit
-def test_bits_do_not_depend_on_threads() -> None:
+def test_bits_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrywise, "_SMALL", 1000)
+
     def large(x: Any) -> Any:
         return np.sum(x[1:] * x[:-1] ** 2 + np.sin(x[1:]))
 
-    x = np.random.default_rng(0).normal(size=120_000)
+    x = np.random.default_rng(0).normal(size=2_000)
     wide = tpf.sparse_hessian(large, x, mode="entrywise")
     found = []
     for threads in (1, 2, 3):

@@ -182,7 +182,7 @@ def test_where_colours_are_the_way() -> None:
     def mixes(x: Any) -> Any:
         return np.linalg.solve(mixing, x)
 
-    with pytest.raises(ValueError, match=r"entries of mixes one by one, as 'solve' \(test_entry"):
+    with pytest.raises(ValueError, match=r"mixes one by one, as '\w*solve' \(test_entry"):
         tpf.sparse_jacobian(mixes, x, mode="entrywise")
     with pytest.raises(ValueError, match="as it computes with single numbers: use mode"):
         tpf.sparse_jacobian(lambda x: [x[0] * x[1]], x, mode="entrywise")

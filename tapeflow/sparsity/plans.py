@@ -178,6 +178,10 @@ class SparsePlan:
             leaf if axis is None else np.take(leaf, 0, axis)
             for leaf, axis in zip(leaves, axes, strict=True)
         ]
+        # Before the function is recorded at other shapes, which may make no sense to it.
+        shapes = [leaf.shape or () for leaf in self._tape.input_structure.leaves]
+        if list(map(np.shape, first)) != shapes:
+            raise self._other_shapes()
         prepared, _ = self._at(treedef.unflatten(first))
         n = next(np.shape(x)[a] for x, a in zip(leaves, axes, strict=True) if a is not None)
         if not prepared.pattern.nnz:
@@ -252,13 +256,16 @@ class SparsePlan:
         last, prepared = self._last
         if tape is not last:
             if tape.input_structure != self._tape.input_structure:
-                raise StructureError(
-                    f"the {self.__name__} was planned for arguments of other shapes: "
-                    "plan it again for these"
-                )
+                raise self._other_shapes()
             prepared = self._prepare(tape)
             self._last = tape, prepared
         return prepared, leaves
+
+    def _other_shapes(self) -> StructureError:
+        return StructureError(
+            f"the {self.__name__} was planned for arguments of other shapes: "
+            "plan it again for these"
+        )
 
     def _prepare(self, tape: Tape) -> _Prepared:
         wanted = self._subject.wanted(tape)

@@ -209,6 +209,8 @@ def test_wrong_calls() -> None:
     plan = tpf.sparse_jacobian(arrow, X)
     with pytest.raises(tpf.StructureError, match="planned for arguments of other shapes"):
         plan(np.ones(7))
+    with pytest.raises(tpf.StructureError, match="planned for arguments of other shapes"):
+        plan.batch(X)
     with pytest.raises(TypeError, match="in an integer"):
         plan(np.arange(16))
     with pytest.raises(tpf.TracingError, match=r"inside a recording: use tpf.jacobian"):

@@ -15,7 +15,7 @@ from rich.table import Table
 
 import tapeflow as tpf
 from benchmarks.harness import Contender, Missing, measure, report
-from tapeflow.evaluate import sample_program
+from tapeflow.engine.evaluate import sample_program
 
 Arguments = tuple[Any, ...]
 Program = Callable[..., Any]

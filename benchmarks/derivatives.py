@@ -13,8 +13,8 @@ import tapeflow as tpf
 from benchmarks import bundle_adjustment, gmm, heston, libor, lotka_volterra, single
 from benchmarks.harness import Contender, Missing, Row, measure, report, save
 from benchmarks.peers import casadi, jax64
+from tapeflow.engine.programs import sample_program
 from tapeflow.ops import COMPILED
-from tapeflow.programs import sample_program
 from tapeflow.tracers import apply, is_traced
 
 POINTS = 100_000

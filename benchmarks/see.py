@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from tests.planted import CASES
+from tests.test_debug import batch_of, check, debugging, gradient
 
 import tapeflow as tpf
 from benchmarks.harness import measure, report, save
 from tests.graphs.test_picture import assert_nothing_overlaps, mixed
-from tests.planted import CASES
-from tests.test_debug import batch_of, check, debugging, gradient
 
 GATES = 200
 ARGUMENTS = (1.0, 2.0, 0.5, 0.3)

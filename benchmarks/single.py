@@ -11,7 +11,7 @@ import numpy as np
 import tapeflow as tpf
 from benchmarks.harness import Contender, Missing, measure, report, series
 from benchmarks.peers import adolc, casadi, pointer, sacado
-from tapeflow.native import NativeTape
+from tapeflow.engine.native import NativeTape
 
 TOLERANCE = 1e-12
 """Ten roundings of 2**-53 an entry of the gradient; Speelpenning's products are of 1e5 factors,

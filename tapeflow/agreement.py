@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from tapeflow.differences import derivative
+from tapeflow.engine.evaluate import checked_leaves
+from tapeflow.engine.outcomes import check_guards
+from tapeflow.engine.programs import sample_program
 from tapeflow.errors import GuardError, StructureError
-from tapeflow.evaluate import checked_leaves
-from tapeflow.outcomes import check_guards
-from tapeflow.programs import sample_program
 from tapeflow.structure import Floats, flatten, leaf_of
 from tapeflow.tape import Tape
 

@@ -9,11 +9,11 @@ import optree
 
 from tapeflow.arguments import Part, check_real, chosen_arguments, parts_of
 from tapeflow.auxiliary import with_aux, without_aux
+from tapeflow.branches.paths import Path, Tree
 from tapeflow.calls import BranchReplay, Replay
+from tapeflow.engine.programs import sample_program
 from tapeflow.errors import StructureError, TracingError
 from tapeflow.inspection import WithPaths
-from tapeflow.paths import Path, Tree
-from tapeflow.programs import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import Structure
 from tapeflow.tape import Tape

@@ -6,11 +6,11 @@ from typing import Any, NoReturn
 import optree
 
 from tapeflow.arrays import SubTapes
+from tapeflow.engine.programs import sample_program
 from tapeflow.errors import StructureError
 from tapeflow.loops.loop import Place
 from tapeflow.loops.record import record
 from tapeflow.passes import simplified
-from tapeflow.programs import sample_program
 from tapeflow.recorded import argument_names, traced_leaf
 from tapeflow.sources import refuse
 from tapeflow.structure import Leaf, Structure

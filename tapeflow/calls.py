@@ -11,10 +11,10 @@ import optree
 
 from tapeflow import settings
 from tapeflow.arguments import Part
-from tapeflow.nonfinite import check_results
-from tapeflow.outcomes import flagged, may_raise
-from tapeflow.paths import Path, Tree
-from tapeflow.programs import sample_program
+from tapeflow.branches.paths import Path, Tree
+from tapeflow.engine.nonfinite import check_results
+from tapeflow.engine.outcomes import flagged, may_raise
+from tapeflow.engine.programs import sample_program
 from tapeflow.structure import NUMBER, Floats, Structure, flatten
 from tapeflow.tape import Tape
 

@@ -271,7 +271,7 @@ def _forward_is_cheaper(n_inputs: int, n_outputs: int, one_by_one: bool) -> bool
     than one of cotangents, as no value waits for the way back (benchmarks/derivatives.py: 0.6 to 1
     of it for a layer of 1000).
     """
-    from tapeflow.addresses import GROUP  # brings Numba, which takes a while
+    from tapeflow.engine.addresses import GROUP  # brings Numba, which takes a while
 
     if n_inputs == 1 or n_outputs == 1:
         return n_inputs == 1

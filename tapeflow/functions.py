@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from tapeflow import meanings
+from tapeflow.engine.programs import sample_program
 from tapeflow.errors import StructureError
 from tapeflow.ops import COMPILED, Op
-from tapeflow.programs import sample_program
 from tapeflow.structure import flat_structure, is_number
 from tapeflow.tape import Tape
 from tapeflow.trace import trace
@@ -53,7 +53,7 @@ def _evaluate(op: Op, operands: tuple[Any, ...]) -> Any:
         arrays.append(array.astype(np.float64, copy=False))
     if all(map(is_number, operands)):
         return sample_program(_tape(op), None).results([float(a) for a in arrays])[0].item()
-    from tapeflow.batch import evaluate_elementwise
+    from tapeflow.engine.batch import evaluate_elementwise
 
     return evaluate_elementwise(_tape(op), np.broadcast_arrays(*arrays))
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tapeflow.margins import margin_tape
-from tapeflow.path_report import Paths, paths_of
-from tapeflow.programs import sample_program
+from tapeflow.branches.margins import margin_tape
+from tapeflow.branches.path_report import Paths, paths_of
+from tapeflow.engine.programs import sample_program
 from tapeflow.recorded import Recorded, flatten_args
 
 

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """How loops are compiled by Numba."""
 
 import contextlib

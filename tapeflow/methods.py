@@ -34,11 +34,11 @@ def provided_by(module: str) -> Callable[[F], F]:
 class Methods:
     """What a `Tape` can do besides being one; each body is in the module that it names."""
 
-    @provided_by("tapeflow.evaluate")
+    @provided_by("tapeflow.engine.evaluate")
     def __call__(self, *args: Any) -> Any:
         """The recorded function's value at other arguments of the same structure and shapes."""
 
-    @provided_by("tapeflow.evaluate")
+    @provided_by("tapeflow.engine.evaluate")
     def value_and_grad(self, *args: Any) -> Any:
         """The value and the gradient in every argument, for a tape with one number as result.
 
@@ -51,7 +51,7 @@ class Methods:
         (12.0, (4.0, 3.0))
         """
 
-    @provided_by("tapeflow.evaluate")
+    @provided_by("tapeflow.engine.evaluate")
     def forward(self, *inputs: Any) -> Any:
         """Run every gate at these inputs, keep each one's value for `backward`, give the output.
 
@@ -63,7 +63,7 @@ class Methods:
         12.0
         """
 
-    @provided_by("tapeflow.evaluate")
+    @provided_by("tapeflow.engine.evaluate")
     def backward(self, seed: Any = 1.0) -> Any:
         """The gradients of the inputs, from the values that the last `forward` kept.
 
@@ -75,7 +75,7 @@ class Methods:
         (12.0, (4.0, 3.0))
         """
 
-    @provided_by("tapeflow.evaluate")
+    @provided_by("tapeflow.engine.evaluate")
     def njit(self) -> Any:
         """A `NativeTape`, which functions compiled with Numba can call, for one number as result.
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tapeflow.arguments import Part
+from tapeflow.engine.programs import has_native_reverse
 from tapeflow.memory import address_of
 from tapeflow.passes import executable
 from tapeflow.passes.seams import seams_of
-from tapeflow.programs import has_native_reverse
 from tapeflow.structure import Floats, Ints, Structure
 from tapeflow.tape import Tape
 
 if TYPE_CHECKING:
-    from tapeflow.batch import BatchProgram
-    from tapeflow.batch_run import Source
+    from tapeflow.engine.batch import BatchProgram
+    from tapeflow.engine.batch_run import Source
 
 Axis = int | None
 
@@ -91,9 +91,9 @@ def _program(
     with_value: bool,
 ) -> "BatchProgram":
     # These bring Numba, which takes a while.
-    from tapeflow.array_batch import ArrayBatch
-    from tapeflow.batch import BatchProgram
-    from tapeflow.pulled_batch import PulledBatch, gradients_as_numbers
+    from tapeflow.engine.array_batch import ArrayBatch
+    from tapeflow.engine.batch import BatchProgram
+    from tapeflow.engine.pulled_batch import PulledBatch, gradients_as_numbers
 
     lane = np.zeros(tape.n_inputs, np.bool_)
     for axis, width, (first, _) in zip(
@@ -176,7 +176,7 @@ class Plan:
 
     def source(self, leaves: Sequence[Any], rows: Any = None) -> "Source":
         """Where every input's numbers are: in the caller's own arrays, if they fit."""
-        from tapeflow.batch_run import Source
+        from tapeflow.engine.batch_run import Source
 
         arrays = [
             np.ascontiguousarray(leaf, np.float64)

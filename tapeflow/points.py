@@ -8,8 +8,8 @@ import numpy as np
 from tapeflow.api import Function, plain
 from tapeflow.arguments import check_real
 from tapeflow.auxiliary import with_aux, without_aux
+from tapeflow.engine.programs import sample_program
 from tapeflow.errors import StructureError
-from tapeflow.programs import sample_program
 from tapeflow.recorded import Recorded, flatten_args, traced_leaf
 from tapeflow.structure import Structure, outline
 from tapeflow.tape import Tape

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 import optree
 
-from tapeflow.outcomes import refuse
-from tapeflow.paths import Path, Tree
+from tapeflow.branches.paths import Path, Tree
+from tapeflow.engine.outcomes import refuse
 from tapeflow.structure import Leaf, Structure, flatten, is_number, leaf_of
 from tapeflow.tape import Tape
 from tapeflow.trace import numbers_of, trace

@@ -8,11 +8,11 @@ import optree
 
 from tapeflow.api import Function, Gradient
 from tapeflow.arguments import Part
-from tapeflow.branching import Branching
+from tapeflow.branches.branching import Branching
+from tapeflow.branches.lanes import sample_of
 from tapeflow.control import scan
 from tapeflow.errors import StructureError
 from tapeflow.inspection import WithPaths
-from tapeflow.lanes import sample_of
 from tapeflow.plans import Axis, Plan, wanted_leaves
 from tapeflow.recorded import Fixed, Recorded, flatten_args
 from tapeflow.structure import Floats, Structure, is_number, leaf_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from numba import njit
 
-from tapeflow import blocks
+from tapeflow.engine import blocks
 from tapeflow.jit import INT, OPTIONS, compiled, entry, helper, plain, sources_of
 
 HELPER = """

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -43,36 +44,36 @@ ORDER = [
     "files",
     "backend",
     "kernels",
-    "addresses",
-    "tiles",
-    "staging",
-    "interpreter",
-    "blocks",
-    "groups",
-    "grouping",
-    "layout",
-    "segments",
-    "program",
-    "threaded",
-    "tier",
-    "nonfinite",
-    "debug",
-    "sample",
-    "columns",
-    "batch_run",
-    "batch",
-    "array_kernels",
-    "pieces",
-    "failures",
-    "loop_kernels",
-    "array_program",
-    "array_sample",
-    "programs",
-    "outcomes",
-    "native",
-    "array_batch",
-    "pulled_batch",
-    "evaluate",
+    "engine.addresses",
+    "engine.tiles",
+    "engine.staging",
+    "engine.interpreter",
+    "engine.blocks",
+    "engine.groups",
+    "engine.grouping",
+    "engine.layout",
+    "engine.segments",
+    "engine.program",
+    "engine.threaded",
+    "engine.tier",
+    "engine.nonfinite",
+    "engine.debug",
+    "engine.sample",
+    "engine.columns",
+    "engine.batch_run",
+    "engine.batch",
+    "engine.array_kernels",
+    "engine.pieces",
+    "engine.failures",
+    "engine.loop_kernels",
+    "engine.array_program",
+    "engine.array_sample",
+    "engine.programs",
+    "engine.outcomes",
+    "engine.native",
+    "engine.array_batch",
+    "engine.pulled_batch",
+    "engine.evaluate",
     "differences",
     "export",
     "graphs",
@@ -81,13 +82,13 @@ ORDER = [
     "auxiliary",
     "arguments",
     "smoothing",
-    "paths",
-    "path_report",
-    "margins",
-    "legs",
+    "branches.paths",
+    "branches.path_report",
+    "branches.margins",
+    "branches.legs",
     "plans",
-    "lanes",
-    "branching",
+    "branches.lanes",
+    "branches.branching",
     "recorded",
     "inspection",
     "bodies",
@@ -113,11 +114,20 @@ ORDER = [
     "__main__",
 ]
 
-MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+MODULES = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py" or path.parent.name in ORDER
+)
+
+
+def layer_of(parts: Sequence[str]) -> str:
+    """A package is a layer, unless its modules are."""
+    return parts[0] if parts[0] in ORDER else ".".join(parts[:2])
 
 
 def layer(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    return layer_of(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -130,9 +140,12 @@ def imported(tree: ast.AST) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module:
             parts = node.module.split(".")
             if parts[0] == "tapeflow":
-                found |= {parts[1]} if len(parts) > 1 else {name.name for name in node.names}
+                several = len(parts) == 1 or layer_of(parts[1:]) not in ORDER
+                names = [[*parts, name.name] for name in node.names] if several else [parts]
+                found |= {layer_of(name[1:]) for name in names}
         elif isinstance(node, ast.Import):
-            found |= {n.name.split(".")[1] for n in node.names if n.name.startswith("tapeflow.")}
+            names = [name.name.split(".") for name in node.names]
+            found |= {layer_of(name[1:]) for name in names if name[0] == "tapeflow" and name[1:]}
     return found
 
 

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """The longest chain of gates, by a compiled walk."""
 
 from tapeflow.jit import compiled

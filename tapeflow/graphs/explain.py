@@ -12,7 +12,8 @@ import numpy as np
 
 from tapeflow.arrays import SubTapes
 from tapeflow.differences import derivative
-from tapeflow.evaluate import Sweeps, last_sweeps, leaves_at
+from tapeflow.engine.evaluate import Sweeps, last_sweeps, leaves_at
+from tapeflow.engine.programs import sample_program
 from tapeflow.graphs.collapse import GATES, collapsed, level_of
 from tapeflow.graphs.compose import compose
 from tapeflow.graphs.formula import formulas
@@ -24,7 +25,6 @@ from tapeflow.graphs.text import isolated
 from tapeflow.graphs.theme import DARK, FONT, LIGHT, MONO, variables
 from tapeflow.graphs.unroll import Apart, TooLong, unrolled
 from tapeflow.ops import Op
-from tapeflow.programs import sample_program
 from tapeflow.structure import Floats
 from tapeflow.tape import Location, Tape
 

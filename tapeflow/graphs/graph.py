@@ -9,8 +9,8 @@ import numpy as np
 
 from tapeflow import grid
 from tapeflow.arrays import SubTapes
+from tapeflow.engine.evaluate import Sweeps
 from tapeflow.errors import GateError
-from tapeflow.evaluate import Sweeps
 from tapeflow.graphs.text import counted, isolated, number, numbers
 from tapeflow.loops import Switch
 from tapeflow.ops import Op

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.evaluate import backward, forward
+from tapeflow.engine.evaluate import backward, forward
 from tapeflow.graphs.javascript import Script, arrows
 from tapeflow.ops import FIRST_GATE, Op
 from tapeflow.recorder import Recorder

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tapeflow.evaluate import last_sweeps, sweeps_at
+from tapeflow.engine.evaluate import last_sweeps, sweeps_at
 from tapeflow.graphs.collapse import collapsed, level_of
 from tapeflow.graphs.compose import compose
 from tapeflow.graphs.dot import dot_of

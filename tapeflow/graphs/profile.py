@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.evaluate import checked_leaves
+from tapeflow.engine.evaluate import checked_leaves
 from tapeflow.graphs.flame import flame
 from tapeflow.graphs.report import Report, Section
 from tapeflow.graphs.svg import svg_of
@@ -143,8 +143,8 @@ Times = dict[tuple[str, Location], tuple[int, float]]
 
 def _numbers(tape: Tape, inputs: Floats) -> tuple[Times, Times]:
     """Both sweeps of a tape of numbers, by one kernel an instruction."""
+    from tapeflow.engine.program import Program
     from tapeflow.kernels.callbacks import makers_of, raise_pending
-    from tapeflow.program import Program
 
     wanted = np.ones(tape.n_inputs, np.bool_)
     program = Program(tape, np.zeros(tape.n_inputs, np.bool_), wanted, True)
@@ -164,7 +164,7 @@ def _numbers(tape: Tape, inputs: Floats) -> tuple[Times, Times]:
 
 def _arrays(tape: Tape, inputs: Floats) -> tuple[Times, Times]:
     """A tape with arrays: its pullback runs forward; what follows from the seed is in reverse."""
-    from tapeflow.array_sample import ArraySample
+    from tapeflow.engine.array_sample import ArraySample
 
     sample = ArraySample(tape, np.ones(tape.n_inputs, np.bool_), True, fuse=False)
     workspace = sample.new_workspace()
@@ -197,7 +197,7 @@ class _Runner:
     """Runs parts of a code over single numbers, and says how long they take."""
 
     def __init__(self, code: Any, values: Floats, cotangents: Floats) -> None:
-        from tapeflow.interpreter import execute
+        from tapeflow.engine.interpreter import execute
 
         self._execute, self.values, self.cotangents = execute, values, cotangents
         self.stream = code.stream

@@ -162,7 +162,7 @@ def _bodies(tape: Tape) -> tuple[Body, ...]:
     """The bodies that the fused tier compiles; none for a tape with arrays, which is fused else."""
     if not tape.numbers_only or not len(tape):
         return ()
-    from tapeflow.grouping import grouped
+    from tapeflow.engine.grouping import grouped
 
     every = np.ones(tape.n_slots, np.bool_)
     read = np.zeros(tape.n_slots, np.bool_)

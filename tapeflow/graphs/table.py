@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tapeflow.evaluate import Sweeps, last_sweeps
+from tapeflow.engine.evaluate import Sweeps, last_sweeps
 from tapeflow.graphs.report import Report, Section, number
 from tapeflow.tape import Tape
 

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """The passes' walks over the instructions, compiled by Numba; see the modules of their names."""
 
 import math

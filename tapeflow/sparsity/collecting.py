@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Entries in order, compiled by Numba; see `entrywise`."""
 
 import numpy as np

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.programs import sample_program
+from tapeflow.engine.programs import sample_program
 from tapeflow.recorded import Fixed
 from tapeflow.recorder import Recorder
 from tapeflow.sparsity.seeded import seeded

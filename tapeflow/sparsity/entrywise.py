@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tapeflow import settings
+from tapeflow.engine.programs import sample_program
 from tapeflow.passes import simplified
-from tapeflow.programs import sample_program
 from tapeflow.recorded import Fixed
 from tapeflow.recorder import Recorder
 from tapeflow.sparsity.parts import Part
@@ -123,7 +123,7 @@ class Entrywise:
 
     def data(self, leaves: Sequence[Any]) -> Floats:
         """The entries at one point."""
-        from tapeflow.columns import Recycler
+        from tapeflow.engine.columns import Recycler
 
         sample = sample_program(self.tape, None)
         try:

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """One colour fewer than a greedy colouring has, by moving columns about; compiled by Numba.
 
 Blöchliger and Zufferey, "A graph coloring heuristic using partial solutions and a reactive tabu

@@ -40,8 +40,8 @@ class Gathered:
 
     def __init__(self, tape: Tape, elements: Elements) -> None:
         # These bring Numba, which takes a while.
-        from tapeflow.array_batch import ArrayBatch
-        from tapeflow.batch import BatchProgram
+        from tapeflow.engine.array_batch import ArrayBatch
+        from tapeflow.engine.batch import BatchProgram
 
         self.tape, self.n = tape, elements.n
         offsets, strides, leaf_of, indices, steps, lane = [], [], [], [], [], []
@@ -75,7 +75,7 @@ class Gathered:
 
     def __call__(self, leaves: Sequence[Any]) -> list[Floats]:
         """Each leaf of the result, shape (elements, its size)."""
-        from tapeflow.batch_run import Source
+        from tapeflow.engine.batch_run import Source
 
         arrays = [np.ascontiguousarray(leaf, np.float64) for leaf in leaves]
         bases = np.array([array.__array_interface__["data"][0] for array in arrays], np.int64)

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Greedy colouring, compiled by Numba: each vertex in turn gets the first colour that is allowed.
 
 The algorithms and their names are those of Gebremedhin, Manne and Pothen, "What color is your

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """The orders in which vertices are coloured, and their degrees, compiled by Numba.
 
 `smallest_last` is Matula and Beck's: the last vertex has the fewest neighbours, the one before it

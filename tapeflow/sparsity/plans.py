@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow.branches.lanes import Lanes, find_paths, put
 from tapeflow.errors import GuardError, StructureError
-from tapeflow.lanes import Lanes, find_paths, put
 from tapeflow.recorded import flatten_args
 from tapeflow.sparsity.compressed import Compressed, as_array
 from tapeflow.sparsity.entrywise import Entrywise

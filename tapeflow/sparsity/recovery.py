@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """From sums of rows and columns of one colour to a matrix's entries, compiled by Numba."""
 
 import numpy as np

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapeflow.branches.paths import Tree
 from tapeflow.errors import StructureError, TracingError
-from tapeflow.paths import Tree
 from tapeflow.recorded import Recorded
 from tapeflow.recorder import Recorder
 from tapeflow.sparsity.assembly import Assembly

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """The loop of `seeded`, compiled by Numba."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Sums of the blocks of a scattered problem, compiled by Numba."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """The loops over graphs of dependence, compiled by Numba; see `dependence` and `patterns`."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """The transforms' walks over the instructions of long tapes, compiled by Numba."""
 
 from tapeflow.jit import compiled

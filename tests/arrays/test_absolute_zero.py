@@ -13,9 +13,9 @@ import pytest
 import tapeflow as tpf
 from tapeflow.arrays import RULES, ZeroRule
 from tapeflow.arrays.base import call
+from tests.engine.test_array_kernels import CASES
 from tests.numpy_api.cases import CASES as FUNCTIONS
 from tests.sparsity.test_patterns import MORE, well_conditioned
-from tests.test_array_kernels import CASES
 
 FILLS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 

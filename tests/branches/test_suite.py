@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tapeflow as tpf
-from tapeflow.lanes import Lanes, find_paths
+from tapeflow.branches.lanes import Lanes, find_paths
 from tapeflow.structure import flatten
 from tests.branches.functions import CASES
 from tests.strategies import identical

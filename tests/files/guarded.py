@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import array_sample, memory, reference, sample
-from tapeflow.array_batch import ArrayBatch
+from tapeflow import memory, reference
 from tapeflow.arrays import linear, products, spectral
 from tapeflow.arrays.base import SubTapes
-from tapeflow.batch import BatchProgram
-from tapeflow.batch_run import Source
-from tapeflow.program import Code
+from tapeflow.engine import array_sample, sample
+from tapeflow.engine.array_batch import ArrayBatch
+from tapeflow.engine.batch import BatchProgram
+from tapeflow.engine.batch_run import Source
+from tapeflow.engine.program import Code
 from tapeflow.tape import Tape
 from tapeflow.transforms import pullback
 from tests.strategies import same_bits

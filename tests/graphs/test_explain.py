@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tapeflow as tpf
-from tapeflow.evaluate import sweeps_at
+from tapeflow.engine.evaluate import sweeps_at
 from tapeflow.graphs.explain import MOST_BYTES
 from tapeflow.graphs.unroll import unrolled
 from tests.browser import Browser, PageError, needs_chromium

@@ -162,7 +162,7 @@ def test_a_value_that_is_read_twice_forks_and_its_gradients_add_up() -> None:
 def test_what_flows_back_along_the_branches_is_the_gradient(
     tape: tpf.Tape, data: st.DataObject
 ) -> None:
-    from tapeflow.evaluate import sweeps_at
+    from tapeflow.engine.evaluate import sweeps_at
     from tapeflow.graphs.graph import _Builder
 
     inputs = data.draw(st.lists(st.floats(-2.0, 2.0), min_size=4, max_size=4))

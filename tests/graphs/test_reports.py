@@ -162,7 +162,7 @@ def test_a_profile_adds_up() -> None:
 @pytest.mark.jit
 def test_a_profile_is_of_the_size_of_the_sweep() -> None:
     """Kernels run in groups take about as long as all in order: within a factor of four."""
-    from tapeflow.evaluate import sample_program
+    from tapeflow.engine.evaluate import sample_program
 
     def f(x: Any) -> Any:
         for _ in range(3000):

@@ -7,8 +7,8 @@ import pytest
 
 import tapeflow as tpf
 from tapeflow import reference
-from tapeflow.array_program import ArrayProgram
-from tapeflow.interpreter import execute
+from tapeflow.engine.array_program import ArrayProgram
+from tapeflow.engine.interpreter import execute
 from tapeflow.memory import aligned
 from tapeflow.passes import fusion
 from tapeflow.tape import Tape

@@ -16,8 +16,8 @@ from tapeflow.sparsity.patterns import Pattern, pattern_of
 from tapeflow.sparsity.subject import gradient_of
 from tapeflow.tape import Tape
 from tapeflow.transforms import pullback
+from tests.engine.test_array_kernels import CASES
 from tests.strategies import SMOOTH, numbers, tapes
-from tests.test_array_kernels import CASES
 
 
 def dense(pattern: Pattern) -> Any:

@@ -1,5 +1,0 @@
-"""Compiled kernels of whole-array ops, in Numba, and the records they take."""
-
-from tapeflow.array_kernels.table import array_kernel
-
-__all__ = ["array_kernel"]

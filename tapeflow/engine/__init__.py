@@ -1,0 +1,1 @@
+"""What runs a tape: its program, its kernels' sweeps, one sample or a batch."""

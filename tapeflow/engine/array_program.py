@@ -79,12 +79,14 @@ class ArrayProgram:
         self.parallel: list[tuple[int, int, int]] = []
         self.shared_forward = self._code(groups, False)
         self.lane_forward = self._code(self._groups(np.flatnonzero(owners)), True)
-        # Instructions that a lane runs, those inside its loops and branches too.
-        self.work = len(self.lane_forward) + sum(
-            rule.work(tape.parameters_of(i).tolist())
-            for i in np.flatnonzero(owners).tolist()
-            if isinstance(rule := tape.op(i).array, SubTapes)
-        )
+        self.work = sum(map(self._work, np.flatnonzero(owners).tolist()))
+
+    def _work(self, i: int) -> int:
+        """About how many instructions on numbers one on arrays stands for, in a lane."""
+        rule, (sizes, size) = self.tape.op(i).array, self.runs[i]
+        # A product with a vector has as many terms as its matrix has numbers.
+        inside = rule.work(self.tape.parameters_of(i).tolist()) if isinstance(rule, SubTapes) else 0
+        return inside + size + sum(sizes)
 
     def _propagate(self) -> None:
         """Mark the results that differ by lane."""

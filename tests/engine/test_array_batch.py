@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tapeflow as tpf
+from tapeflow.engine.array_batch import ArrayBatch
 from tests.strategies import identical
 
 rng = np.random.default_rng(6)
@@ -122,3 +123,33 @@ def test_sums_of_outer_products() -> None:
     # A product that is a result itself is one still.
     both = tpf.vmap(lambda a, b: a[:, None] @ b[None, :], reduce="sum")(x, x)
     assert np.allclose(both, x.T @ x, rtol=0, atol=N * 16 * 2.0**-50)
+
+
+def test_seeds_choose_columns_of_a_shared_matrix() -> None:
+    """Where no lane has two numbers a product is a column; the bits are those of one sample."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(5, 12))
+    a[1, 3], a[2, 4], a[3, 5] = np.inf, np.nan, 0.0
+    tangent = lambda x, v: tpf.jvp(lambda x: a @ np.sin(x), (x,), (v,))[1]  # noqa: E731
+    x = np.zeros(12)
+    seeds = -2.0 * np.eye(12)
+    seeds[5, 5], seeds[6, 6] = np.inf, 0.0
+    expected = np.zeros((12, 5))
+    for k in range(12):
+        if seeds[k, k] != 0.0:
+            column = a[:, k]
+            np.multiply(column, seeds[k, k], out=expected[k], where=column != 0.0)
+    mapped = tpf.vmap(tangent, in_axes=(None, 0))
+    found = mapped(x, seeds)
+    assert np.array_equal(found, expected, equal_nan=True)
+    # A lane with more numbers: then all are products, and the others have the same bits.
+    more = np.concatenate([seeds, rng.normal(size=(1, 12))])
+    assert identical(mapped(x, more)[:12], found)
+    for k in range(12):
+        assert identical(tpf.function(tangent)(x, seeds[k]), found[k])
+
+
+def test_work_counts_what_a_product_does() -> None:
+    a = np.ones((300, 200))
+    tape = tpf.record(lambda x: a @ x, np.ones(200))
+    assert ArrayBatch(tape, np.ones(200, np.bool_), [False], False).work >= a.size

@@ -13,7 +13,7 @@ from tapeflow.engine.addresses import (
 )
 from tapeflow.engine.array_kernels.base import any_nan, clear, kernel, operand_of, result_of
 from tapeflow.engine.array_kernels.row_products import eight_rows, eight_rows_twice, fma, four_rows
-from tapeflow.jit import helper
+from tapeflow.jit import BOOL, helper
 
 
 @kernel
@@ -56,6 +56,12 @@ def matmul(values, cotangents, shared, record, lanes):
     for batch in range(load_int32(p)):
         left = a if load_int32(p + 24) else a + a_step * m * k * batch
         right = b if load_int32(p + 28) else b + b_step * k * n * batch
+        seeds = load_int32(p + 32) and n == 1 and a_lane == 0 and b_lane == 8
+        if seeds and columns_of_seeds(
+            c + 8 * lanes * m * batch, left, a_step * a_row, a_step * a_column,
+            right, b_step * b_row, m, k, lanes,
+        ):  # fmt: skip
+            continue
         # The rows of a shared matrix, or the columns, go by eights.
         if a_lane == 0 and b_lane == 8 and lanes >= GROUP:
             rows_times_lanes(
@@ -83,6 +89,33 @@ def matmul(values, cotangents, shared, record, lanes):
                 c + 8 * lanes * m * n * batch, left, a_step * a_row, a_step * a_column, a_lane,
                 right, b_step * b_row, b_step * b_column, b_lane, m, n, k, lanes,
             )  # fmt: skip
+
+
+@helper(BOOL, apart=True)
+def columns_of_seeds(c, a, a_row, a_step, b, b_step, m, k, lanes):
+    """A shared matrix times a column in lanes, if no lane has two numbers that are not zero.
+
+    So have the seeds of a Jacobian: what is sought is a column of the matrix, and to add up zeros
+    would take the time of a product of matrices. Products have an absolute zero.
+    """
+    # Where a lane's number is, and -1 if nowhere, stands in the first row of the result.
+    for lane in range(lanes):
+        store_float(c, 8 * lane, -1.0)
+    for h in range(k):
+        for lane in range(lanes):
+            if load_float(b + b_step * h, 8 * lane) != 0.0:
+                if load_float(c, 8 * lane) >= 0.0:
+                    return False
+                store_float(c, 8 * lane, float(h))
+    for i in range(m - 1, -1, -1):
+        for lane in range(lanes):
+            h, total = int(load_float(c, 8 * lane)), 0.0
+            if h >= 0:
+                x = load_float(a + a_row * i, a_step * h)
+                if x != 0.0:
+                    total = fma(x, load_float(b + b_step * h, 8 * lane), 0.0)
+            store_float(c + 8 * lanes * i, 8 * lane, total)
+    return True
 
 
 @helper(apart=True)

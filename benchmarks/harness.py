@@ -117,7 +117,9 @@ def _flat(result: Any) -> Any:
 def _difference(result: Any, expected: Any) -> float:
     if result.shape != expected.shape:
         raise AssertionError(f"a result of shape {result.shape}, not {expected.shape}")
-    return float(np.max(np.abs(result - expected), initial=0.0) / np.max(np.abs(expected)))
+    worst = float(np.max(np.abs(result - expected), initial=0.0))
+    # Zeros are right where zeros are expected.
+    return worst / float(np.max(np.abs(expected))) if worst else 0.0
 
 
 def report(title: str, rows: list[Row | Missing], ours: str, per: int, unit: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from tests.planted import CASES
-from tests.test_debug import batch_of, check, debugging, gradient
+from tests.engine.planted import CASES
+from tests.engine.test_debug import batch_of, check, debugging, gradient
 
 import tapeflow as tpf
 from benchmarks.harness import measure, report, save

@@ -31,6 +31,10 @@ PAD = 8
 """Runs of more than one single number start at a multiple of this, and are padded to one."""
 
 
+_NUMBERS = 32
+"""Numbers of an array that take about as long as one instruction on numbers."""
+
+
 class ArrayProgram:
     """A tape with its kernels, for inputs that differ by lane.
 
@@ -86,7 +90,7 @@ class ArrayProgram:
         rule, (sizes, size) = self.tape.op(i).array, self.runs[i]
         # A product with a vector has as many terms as its matrix has numbers.
         inside = rule.work(self.tape.parameters_of(i).tolist()) if isinstance(rule, SubTapes) else 0
-        return inside + size + sum(sizes)
+        return inside + 1 + (size + sum(sizes)) // _NUMBERS
 
     def _propagate(self) -> None:
         """Mark the results that differ by lane."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from tests.engine.planted import CASES
-from tests.engine.test_debug import batch_of, check, debugging, gradient
 
 import tapeflow as tpf
 from benchmarks.harness import measure, report, save
+from tests.engine.planted import CASES
+from tests.engine.test_debug import batch_of, check, debugging, gradient
 from tests.graphs.test_picture import assert_nothing_overlaps, mixed
 
 GATES = 200
